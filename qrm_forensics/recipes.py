@@ -1,0 +1,159 @@
+"""Recipes (how a checkpoint is quantized) and sampling settings, as validated values.
+
+A recipe has a short name that is used in file names, tables and claim ids:
+``bf16``, ``rtn-w3g128``, ``awq-w4g128``, ``gptq-w3g128+paper-code``,
+``kvquant_star-kv4``, ``smoothquant-w8a8kv8``.  ``Recipe.parse(str(r)) == r`` for
+every recipe.  The unquantized baseline is a recipe like any other.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from qrm_forensics.errors import RecipeError
+
+Preset = Literal["fixed", "paper-code", "paper-text"]
+
+#: method -> (bit fields it takes, has weight groups)
+_METHODS: dict[str, tuple[frozenset[str], bool]] = {
+    "bf16": (frozenset(), False),
+    "fp16": (frozenset(), False),
+    "fp32": (frozenset(), False),
+    "rtn": (frozenset("w"), True),
+    "awq": (frozenset("w"), True),
+    "gptq": (frozenset("w"), True),
+    "kvquant_star": (frozenset({"kv"}), False),
+    "quarot": (frozenset({"w", "a", "kv"}), False),
+    "smoothquant": (frozenset({"w", "a", "kv"}), False),
+    "flatquant": (frozenset({"w", "a", "kv"}), False),
+    "mxfp4": (frozenset({"w", "a", "kv"}), False),
+}
+UNQUANTIZED = ("bf16", "fp16", "fp32")
+
+_CONFIG = re.compile(r"(?:w(?P<w>\d+))?(?:g(?P<g>-1|\d+))?(?:a(?P<a>\d+))?(?:kv(?P<kv>\d+))?(?P<sym>sym)?(?:s(?P<s>\d+))?")
+
+
+class Recipe(BaseModel):
+    """How one checkpoint is made from another.
+
+    ``group_size`` counts input channels that share a scale, -1 for a whole row.
+    ``quant_shards`` is the tensor-parallel degree that the quantizer's groups were
+    made for, which is a property of the numbers and not of the machine.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    method: str
+    weight_bits: Annotated[int, Field(ge=2, le=8)] | None = None
+    group_size: int | None = None
+    symmetric: bool = False
+    activation_bits: Annotated[int, Field(ge=3, le=8)] | None = None
+    kv_bits: Annotated[int, Field(ge=2, le=8)] | None = None
+    quant_shards: Annotated[int, Field(ge=1)] = 1
+    preset: Preset = "fixed"
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.method not in _METHODS:
+            near = difflib.get_close_matches(self.method, _METHODS, 1)
+            hint = f"; did you mean {near[0]!r}?" if near else f"; known methods: {', '.join(_METHODS)}"
+            raise ValueError(f"unknown method {self.method!r}{hint}")
+        takes, grouped = _METHODS[self.method]
+        given = {k for k, v in (("w", self.weight_bits), ("a", self.activation_bits), ("kv", self.kv_bits)) if v}
+        kv_only_quarot = self.method == "quarot" and given == {"kv"}
+        if given != takes and not kv_only_quarot:
+            raise ValueError(f"{self.method} takes {_said(takes)}, got {_said(frozenset(given))}")
+        if grouped and (self.group_size is None or (self.group_size != -1 and self.group_size < 1)):
+            raise ValueError(f"{self.method} needs a group size, for example {self.method}-w{self.weight_bits}g128")
+        if not grouped and self.group_size is not None:
+            raise ValueError(f"{self.method} takes no group size")
+        if self.method == "mxfp4" and {self.weight_bits, self.activation_bits, self.kv_bits} != {4}:
+            raise ValueError("mxfp4 has 4 bits everywhere: mxfp4-w4a4kv4")
+        if self.method in UNQUANTIZED and (self.symmetric or self.quant_shards != 1 or self.preset != "fixed"):
+            raise ValueError(f"{self.method} is not quantized and takes no options")
+        return self
+
+    @property
+    def quantized(self) -> bool:
+        return self.method not in UNQUANTIZED
+
+    @property
+    def bits(self) -> int:
+        """The smallest bit width that the recipe uses; 16 or 32 where nothing is quantized."""
+        used = [b for b in (self.weight_bits, self.activation_bits, self.kv_bits) if b]
+        return min(used) if used else (32 if self.method == "fp32" else 16)
+
+    def __str__(self) -> str:
+        if not self.quantized:
+            return self.method
+        config = ""
+        if self.weight_bits:
+            config += f"w{self.weight_bits}"
+        if self.group_size is not None:
+            config += f"g{self.group_size}"
+        if self.activation_bits:
+            config += f"a{self.activation_bits}"
+        if self.kv_bits:
+            config += f"kv{self.kv_bits}"
+        config += "sym" * self.symmetric + (f"s{self.quant_shards}" if self.quant_shards != 1 else "")
+        return f"{self.method}-{config}" + (f"+{self.preset}" if self.preset != "fixed" else "")
+
+    @classmethod
+    def parse(cls, text: str) -> Recipe:
+        """Read a recipe name; raises RecipeError that names what is wrong with it."""
+        name, _, preset = text.strip().partition("+")
+        method, _, config = name.partition("-")
+        match = _CONFIG.fullmatch(config)
+        if match is None:
+            raise RecipeError(f"recipe {text!r}: cannot read {config!r}; expected something like awq-w4g128 or kvquant_star-kv4")
+        number = {k: int(v) for k, v in match.groupdict().items() if v is not None and k != "sym"}
+        fields: dict[str, object] = {
+            "method": method,
+            "weight_bits": number.get("w"),
+            "group_size": number.get("g"),
+            "activation_bits": number.get("a"),
+            "kv_bits": number.get("kv"),
+            "symmetric": match["sym"] is not None,
+            "quant_shards": number.get("s", 1),
+        }
+        if preset:
+            fields["preset"] = preset
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as error:
+            raise RecipeError(f"recipe {text!r}: {_first_message(error)}") from None
+
+
+def _said(fields: frozenset[str]) -> str:
+    names = {"w": "weight bits (w)", "a": "activation bits (a)", "kv": "KV-cache bits (kv)"}
+    return ", ".join(names[k] for k in ("w", "a", "kv") if k in fields) or "no bit widths"
+
+
+def _first_message(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message
+
+
+class Sampling(BaseModel):
+    """Decoding settings.  Defaults are the paper's, but for the token limit, which the benchmark's study sets."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    temperature: Annotated[float, Field(ge=0.0, le=10.0)] = 0.6
+    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
+    top_k: Annotated[int, Field(ge=0)] = 0
+    max_new_tokens: Annotated[int, Field(ge=1)] = 32768
+    samples: Annotated[int, Field(ge=1)] = 1
+    seeds: tuple[int, ...] = (42,)
+
+    @model_validator(mode="after")
+    def _seeds(self) -> Self:
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds must be one or more different numbers, got {list(self.seeds)}")
+        return self
