@@ -1,0 +1,290 @@
+"""What a report holds: numbers as claims, in plain dataclasses, without a word of prose.
+
+``build_context`` (:mod:`qrm_forensics.report.context`) fills these from the tables
+of a run; ``render`` turns them into HTML, Markdown and table files in a language.
+Nothing here knows a language, a colour or a template.  Text for people is a
+catalogue key with named slots; each slot is a claim or a plain name.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from qrm_forensics.records import Coverage, Variant
+
+
+class Unit(StrEnum):
+    """How a claim's value is read.  ``SHARE`` is 0..1 and shown in %; ``POINTS`` is a difference of shares."""
+
+    COUNT = "count"
+    SHARE = "share"
+    POINTS = "points"
+    WORDS = "words"
+    TOKENS = "tokens"
+    CHARS = "chars"
+    SECONDS = "seconds"
+    PER_1000_WORDS = "per-1000-words"
+    RATIO = "ratio"
+    P_VALUE = "p-value"
+    PLAIN = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """One number of a report with its evidence.
+
+    ``id`` is stable and readable, e.g. ``accuracy/MATH-500/awq-w3g128/strict``.
+    ``value`` is None where the number does not exist (then ``note`` says why, as a
+    catalogue key).  ``definition`` is a catalogue key ``definition.<…>`` whose text
+    is the exact definition.  ``table`` and ``filter`` say which rows of which stored
+    table give the number again.  ``ci_low``/``ci_high``: 95 % interval, same unit.
+    """
+
+    id: str
+    value: float | int | None
+    unit: Unit
+    definition: str
+    numerator: int | None = None
+    denominator: int | None = None
+    ci_low: float | None = None
+    ci_high: float | None = None
+    ci_method: str | None = None
+    table: str = ""
+    filter: str = ""
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A statement made from data: catalogue key and slots.  ``severity``: good | info | warning | bad."""
+
+    key: str
+    slots: dict[str, Claim | str] = field(default_factory=dict)
+    severity: str = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One variant on one benchmark.
+
+    ``accuracy`` per policy is None for a ``SELECTED`` subset, where only ``correct``
+    counts are shown.  ``rates`` (closed, boxed, truncated, tail_loop, ...) are shares with
+    Wilson intervals; ``centres`` are medians of measured columns (n_words, ...),
+    ``means`` their means.  Keys of rates and centres are metric column names.
+    """
+
+    variant: str
+    benchmark: str
+    coverage: Coverage
+    benchmark_size: int | None
+    n: Claim
+    accuracy: dict[str, Claim | None]
+    correct: dict[str, Claim]
+    missing: dict[str, Claim]
+    unscored: dict[str, Claim]
+    scorer_gap: Claim | None
+    rates: dict[str, Claim]
+    centres: dict[str, Claim]
+    means: dict[str, Claim]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A variant against the reference on the problems that both answered, under one policy.
+
+    ``lost``: reference right, variant wrong; ``gained``: the other way.  ``difference``
+    (variant - reference, POINTS) and ``p_value`` (McNemar exact) have value None, with
+    a note, where the shared problems were selected by somebody.
+    """
+
+    reference: str
+    variant: str
+    benchmark: str
+    policy: str
+    coverage: Coverage
+    n: Claim
+    both: Claim
+    lost: Claim
+    gained: Claim
+    neither: Claim
+    flips: Claim
+    reference_accuracy: Claim | None
+    variant_accuracy: Claim | None
+    difference: Claim
+    p_value: Claim
+    detectable: Claim
+    length_ratio: Claim
+    lost_problems: tuple[str, ...]
+    gained_problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class OverlapRow:
+    """One of the 2^k cells: which variants are right, and on how many problems."""
+
+    right: tuple[bool, ...]
+    count: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """The full 2^k table over the problems that all ``variants`` answered; ``total`` equals the sum of the rows."""
+
+    benchmark: str
+    policy: str
+    variants: tuple[str, ...]
+    coverage: Coverage
+    rows: tuple[OverlapRow, ...]
+    total: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryRow:
+    """One variant inside one category."""
+
+    variant: str
+    n: Claim
+    accuracy: dict[str, Claim | None]
+    correct: dict[str, Claim]
+    lost: Claim | None
+    gained: Claim | None
+    difference: Claim | None
+    rates: dict[str, Claim]
+    centres: dict[str, Claim]
+
+
+@dataclass(frozen=True, slots=True)
+class Category:
+    """One subject (or level) of a benchmark.  ``dimension``: subject | level."""
+
+    benchmark: str
+    dimension: str
+    name: str
+    coverage: Coverage
+    rows: tuple[CategoryRow, ...]
+    sentences: tuple[Sentence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Excerpt:
+    """One response in a case: parts of its text, cut on word boundaries, never altered.
+
+    ``parts`` are (offset of the first character, text) for beginning, middle, end; the
+    whole text where it is short.  ``loop_onset_char`` is None where no loop was found.
+    """
+
+    variant: str
+    status: dict[str, str]
+    answer: dict[str, str | None]
+    finish: str
+    n_words: int | None
+    n_chars: int | None
+    n_tokens: int | None
+    parts: tuple[tuple[int, str], ...]
+    loop_unit: str | None
+    loop_repeats: float | None
+    loop_period: int | None
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One problem shown in full: why it was chosen (catalogue key), and each variant's response."""
+
+    id: str
+    benchmark: str
+    problem_id: str
+    sample: int
+    seed: int
+    reason: Sentence
+    question: str
+    gold: str
+    subject: str | None
+    level: str | None
+    excerpts: tuple[Excerpt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """A measured column per variant, binned once for all variants: ``edges`` has one entry more than each count list.
+
+    ``kind``: histogram (values) or share.  Only finite values are counted; ``n`` is how many.
+    """
+
+    column: str
+    benchmark: str
+    unit: Unit
+    edges: tuple[float, ...]
+    counts: dict[str, tuple[int, ...]]
+    n: dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class MarkerRow:
+    """A marker's rate per 1,000 words in right and wrong responses of one variant (strict policy)."""
+
+    variant: str
+    marker: str
+    overall: Claim
+    right: Claim
+    wrong: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class LoopRow:
+    """One looping response, for the table of the worst."""
+
+    variant: str
+    problem_id: str
+    onset_share: float | None
+    onset: int | None
+    period: int | None
+    repeats: float | None
+    unit: str | None
+    n_tokens: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkReport:
+    name: str
+    size: int | None
+    cells: tuple[Cell, ...]
+    reference: str | None
+    reference_is_baseline: bool
+    pairs: tuple[Pair, ...]
+    overlaps: tuple[Overlap, ...]
+    categories: tuple[Category, ...]
+    distributions: tuple[Distribution, ...]
+    markers: tuple[MarkerRow, ...]
+    loops: tuple[LoopRow, ...]
+    loops_total: int
+    cases: tuple[Case, ...]
+    notes: tuple[Sentence, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where the numbers come from: program and library versions, request hash, per-checkpoint manifests."""
+
+    program_version: str
+    scorer_version: str
+    request_hash: str
+    origin: str  # "run" | "import"
+    runs: tuple[dict[str, str], ...]
+    recipes: tuple[dict[str, str], ...]
+    sampling: dict[str, str]
+    metrics: tuple[tuple[str, str], ...]  # (metric name, version)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportContext:
+    title: str
+    variants: tuple[Variant, ...]
+    baseline: str | None
+    headline: Sentence
+    findings: tuple[Sentence, ...]
+    benchmarks: tuple[BenchmarkReport, ...]
+    notes: tuple[Sentence, ...]
+    provenance: Provenance
+    claims: tuple[Claim, ...]

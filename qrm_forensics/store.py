@@ -1,0 +1,377 @@
+"""Run folders: the only module that knows file names.
+
+::
+
+    runs/<study>/
+      study.json                     the request, the variants, what happened (RunInfo)
+      problems.parquet
+      checkpoints/<variant>/         quantized checkpoints, with recipe.json
+      calibration/<model>.jsonl      the model's own reasoning, for calibration
+      traces/<variant>/<benchmark>/  part-*.parquet, then SEALED
+      verdicts/<policy>/<variant>/<benchmark>.parquet     derived, deletable
+      measures/<metric>.v<k>/<variant>/<benchmark>.parquet derived, deletable
+
+A part is written under a temporary name, fsynced and renamed, so a file that has
+its final name is whole.  ``SEALED`` is written last and names the planned keys.
+Verdicts and measures carry a stamp (hash of what they were made from) in their
+Parquet metadata; a reader asks for the stamp that it would make itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote, unquote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from qrm_forensics.errors import StoreError
+from qrm_forensics.records import (
+    PROBLEM_SCHEMA,
+    SCHEMA_VERSION,
+    TRACE_SCHEMA,
+    VERDICT_SCHEMA,
+    Key,
+    Problem,
+    Trace,
+    Variant,
+    Verdict,
+    from_row,
+    to_table,
+)
+
+_VERSION_KEY = b"qrm_forensics.schema_version"
+_STAMP_KEY = b"qrm_forensics.stamp"
+
+
+def _safe(name: str) -> str:
+    """A variant, benchmark or metric name as one path component."""
+    quoted = quote(name, safe="+-_. ")
+    return "%2E" + quoted[1:] if quoted.startswith(".") else quoted
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a whole file, or nothing: temporary name, fsync, rename."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as handle:
+        handle.write(data)
+        _flush(handle)
+    temporary.replace(path)
+
+
+def _flush(handle: IO[bytes]) -> None:
+    handle.flush()
+    os.fsync(handle.fileno())
+
+
+def write_text(path: Path, text: str) -> None:
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_parquet(table: pa.Table, path: Path, stamp: str | None = None) -> None:
+    """Write a table whole or not at all, with the schema version (and a stamp) in its metadata."""
+    metadata = {**(table.schema.metadata or {}), _VERSION_KEY: str(SCHEMA_VERSION).encode()}
+    if stamp is not None:
+        metadata[_STAMP_KEY] = stamp.encode()
+    sink = pa.BufferOutputStream()
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    write_bytes(path, sink.getvalue().to_pybytes())
+
+
+def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table of this suite; raises StoreError that names the file and the remedy."""
+    try:
+        table = pq.ParquetFile(path).read(columns=list(columns) if columns is not None else None)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{path}: not a readable Parquet file ({error}); delete it and run again") from error
+    version = (table.schema.metadata or {}).get(_VERSION_KEY)
+    if version != str(SCHEMA_VERSION).encode():
+        found = version.decode() if version else "none"
+        raise StoreError(
+            f"{path}: schema version {found}, this program reads {SCHEMA_VERSION}; "
+            "import or run again with this version of qrm-forensics"
+        )
+    return table
+
+
+class Store:
+    """One run folder.  ``Store(path)`` opens it; ``Store.create`` makes it."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = Path(root)
+        if not self.study_file.is_file():
+            raise StoreError(f"{self.root}: not a run folder (no study.json); make one with 'qrm-forensics run' or 'import'")
+
+    # ---------------------------------------------------------------- the study
+    @classmethod
+    def create(
+        cls,
+        root: Path,
+        *,
+        request: dict[str, Any],
+        variants: Sequence[Variant],
+        baseline: str | None,
+        fresh: bool = False,
+    ) -> Store:
+        """Make or continue a run folder.
+
+        Raises StoreError if the folder already holds a different request.
+        """
+        root = Path(root)
+        request_hash = hash_of(request)
+        study_file = root / "study.json"
+        if fresh and study_file.exists():
+            _remove_run(root)
+        if study_file.exists():
+            known = Store(root)
+            if known.study["request_hash"] != request_hash:
+                raise StoreError(
+                    f"{root}: holds the results of a different request "
+                    f"({known.study['request_hash'][:8]}, now {request_hash[:8]}); "
+                    "choose another --out, or add --fresh to delete what is there"
+                )
+            return known
+        if root.exists() and any(root.iterdir()):
+            raise StoreError(f"{root}: exists, is not empty and is not a run folder; choose another --out")
+        write_text(
+            study_file,
+            _json(
+                {
+                    "schema_version": SCHEMA_VERSION,
+                    "request_hash": request_hash,
+                    "request": request,
+                    "variants": [asdict(v) for v in variants],
+                    "baseline": baseline,
+                    "runs": [],
+                }
+            ),
+        )
+        return cls(root)
+
+    @property
+    def study_file(self) -> Path:
+        return self.root / "study.json"
+
+    @property
+    def study(self) -> dict[str, Any]:
+        """The content of study.json (request, request_hash, variants, baseline, runs)."""
+        try:
+            study: dict[str, Any] = json.loads(self.study_file.read_text("utf-8"))
+        except ValueError as error:
+            raise StoreError(f"{self.study_file}: not valid JSON ({error})") from error
+        if study.get("schema_version") != SCHEMA_VERSION:
+            raise StoreError(
+                f"{self.study_file}: schema version {study.get('schema_version')}, this program reads {SCHEMA_VERSION}"
+            )
+        return study
+
+    @property
+    def variants(self) -> list[Variant]:
+        """The variants in the order of the study, the baseline first where there is one."""
+        return [Variant(**v) for v in self.study["variants"]]
+
+    @property
+    def baseline(self) -> str | None:
+        baseline: str | None = self.study["baseline"]
+        return baseline
+
+    def add_run_info(self, info: dict[str, Any]) -> None:
+        """Append what happened in one run (versions, times, counts) to study.json."""
+        study = self.study
+        study["runs"].append(info)
+        write_text(self.study_file, _json(study))
+
+    @contextmanager
+    def writing(self) -> Any:
+        """Hold the run folder's lock, so that two processes never write the same run."""
+        lock_file = self.root / ".lock"
+        with lock_file.open("w") as handle:
+            try:
+                import fcntl
+            except ImportError:  # Windows has no flock; one writer is then the user's promise
+                yield
+                return
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise StoreError(f"{self.root}: another process is writing this run; wait for it to end") from error
+            yield
+
+    def checkpoint_dir(self, variant: str) -> Path:
+        return self.root / "checkpoints" / _safe(variant)
+
+    def calibration_file(self, model: str) -> Path:
+        return self.root / "calibration" / f"{_safe(model)}.jsonl"
+
+    # -------------------------------------------------------------- problems
+    def write_problems(self, problems: Iterable[Problem]) -> None:
+        write_parquet(to_table(problems, PROBLEM_SCHEMA), self.root / "problems.parquet")
+
+    def problem_table(self) -> pa.Table:
+        return read_parquet(self.root / "problems.parquet")
+
+    def problems(self) -> dict[tuple[str, str], Problem]:
+        """(benchmark, id) -> problem, in the order of the benchmark."""
+        return {(r["benchmark"], r["id"]): from_row(Problem, r) for r in self.problem_table().to_pylist()}
+
+    # ---------------------------------------------------------------- traces
+    def _cell(self, variant: str, benchmark: str) -> Path:
+        return self.root / "traces" / _safe(variant) / _safe(benchmark)
+
+    def cells(self) -> list[tuple[str, str]]:
+        """(variant, benchmark) of every cell with at least one trace, in study order."""
+        found = []
+        for folder in sorted((self.root / "traces").glob("*/*")):
+            if next(folder.glob("part-*.parquet"), None) is not None:
+                found.append((unquote(folder.parent.name), unquote(folder.name)))
+        order = {v.id: i for i, v in enumerate(self.variants)}
+        return sorted(found, key=lambda cell: (order.get(cell[0], len(order)), cell[1]))
+
+    def append_traces(self, variant: str, benchmark: str, traces: Sequence[Trace]) -> None:
+        """Write one more part; afterwards the traces survive anything."""
+        if not traces:
+            return
+        if self.sealed(variant, benchmark):
+            raise StoreError(f"{self._cell(variant, benchmark)}: is sealed; delete the folder to generate it again")
+        folder = self._cell(variant, benchmark)
+        numbers = [int(p.stem.removeprefix("part-")) for p in folder.glob("part-*.parquet")]
+        write_parquet(to_table(traces, TRACE_SCHEMA), folder / f"part-{max(numbers, default=-1) + 1:05d}.parquet")
+
+    def trace_keys(self, variant: str, benchmark: str) -> list[Key]:
+        """Keys of the traces that are there, as often as they are there."""
+        keys: list[Key] = []
+        for part in sorted(self._cell(variant, benchmark).glob("part-*.parquet")):
+            table = read_parquet(part, ["problem_id", "sample", "seed"])
+            keys += list(zip(*(table.column(c).to_pylist() for c in ("problem_id", "sample", "seed")), strict=True))
+        return keys
+
+    def seal(self, variant: str, benchmark: str, planned: Sequence[Key]) -> None:
+        """Check the cell against the plan and mark it complete.
+
+        Raises StoreError if a planned key is missing, unplanned or there twice.
+        """
+        keys = self.trace_keys(variant, benchmark)
+        if len(set(keys)) != len(keys) or set(keys) != set(planned):
+            raise StoreError(
+                f"{self._cell(variant, benchmark)}: {len(keys)} traces ({len(set(keys))} different) "
+                f"for {len(planned)} planned; delete the folder and run again"
+            )
+        folder = self._cell(variant, benchmark)
+        content = [list(key) for key in planned]
+        write_text(folder / "SEALED", _json({"traces": len(content), "keys_hash": hash_of(content)}))
+
+    def sealed(self, variant: str, benchmark: str) -> bool:
+        return (self._cell(variant, benchmark) / "SEALED").is_file()
+
+    def traces(
+        self, columns: Sequence[str] | None = None, *, variant: str | None = None, benchmark: str | None = None
+    ) -> pa.Table:
+        """The trace table (or some of its columns), one cell after the other, in order of problem, sample, seed."""
+        wanted = list(columns) if columns is not None else TRACE_SCHEMA.names
+        position = {key: i for i, key in enumerate(self.problems())}
+        needed = list(dict.fromkeys([*wanted, "benchmark", "problem_id", "sample", "seed"]))
+        parts = [TRACE_SCHEMA.empty_table().select(needed)]
+        for v, b in self.cells():
+            if (variant is None or v == variant) and (benchmark is None or b == benchmark):
+                cell = pa.concat_tables(
+                    read_parquet(part, needed).cast(pa.schema([TRACE_SCHEMA.field(c) for c in needed]))
+                    for part in sorted(self._cell(v, b).glob("part-*.parquet"))
+                )
+                keys = zip(*(cell.column(c).to_pylist() for c in ("problem_id", "sample", "seed")), strict=True)
+                order = sorted(
+                    range(cell.num_rows),
+                    key=dict(enumerate((position.get((b, p), len(position)), p, s, e) for p, s, e in keys)).__getitem__,
+                )
+                parts.append(cell.take(order))
+        return pa.concat_tables(parts).select(wanted)
+
+    def trace_records(self, variant: str, benchmark: str) -> list[Trace]:
+        return [from_row(Trace, row) for row in self.traces(variant=variant, benchmark=benchmark).to_pylist()]
+
+    def cell_stamp(self, variant: str, benchmark: str) -> str:
+        """Hash of a cell's trace files: what a derived table of this cell was made from."""
+        digest = hashlib.sha256()
+        for part in sorted(self._cell(variant, benchmark).glob("part-*.parquet")):
+            digest.update(part.name.encode() + hashlib.sha256(part.read_bytes()).digest())
+        return digest.hexdigest()
+
+    # --------------------------------------------------------- derived tables
+    def _derived(self, kind: str, name: str, variant: str, benchmark: str) -> Path:
+        return self.root / kind / _safe(name) / _safe(variant) / f"{_safe(benchmark)}.parquet"
+
+    def derived_stamp(self, kind: str, name: str, variant: str, benchmark: str) -> str | None:
+        """The stamp of a derived table, or None where there is no readable one (it is then made again)."""
+        path = self._derived(kind, name, variant, benchmark)
+        if not path.is_file():
+            return None
+        try:
+            metadata = pq.read_metadata(path).metadata or {}
+        except (OSError, pa.ArrowException):
+            return None
+        return metadata[_STAMP_KEY].decode() if _STAMP_KEY in metadata else None
+
+    def write_verdicts(self, policy: str, variant: str, benchmark: str, verdicts: Iterable[Verdict], stamp: str) -> None:
+        path = self._derived("verdicts", policy, variant, benchmark)
+        write_parquet(to_table(verdicts, VERDICT_SCHEMA), path, stamp)
+
+    def write_measure(self, name: str, variant: str, benchmark: str, table: pa.Table, stamp: str) -> None:
+        """``name`` is ``<metric>.v<version>``; the table has the trace key and the metric's columns."""
+        write_parquet(table, self._derived("measures", name, variant, benchmark), stamp)
+
+    def verdicts(self) -> pa.Table:
+        """All verdicts of the cells that exist, every policy."""
+        cells = set(self.cells())
+        parts = [VERDICT_SCHEMA.empty_table()]
+        for path in sorted((self.root / "verdicts").glob("*/*/*.parquet")):
+            if (unquote(path.parent.name), unquote(path.stem)) in cells:
+                parts.append(read_parquet(path).cast(VERDICT_SCHEMA))
+        return pa.concat_tables(parts)
+
+    def measures(self) -> dict[str, pa.Table]:
+        """``<metric>.v<version>`` -> its table over all cells."""
+        cells = set(self.cells())
+        found: dict[str, pa.Table] = {}
+        for folder in sorted(p for p in (self.root / "measures").glob("*") if p.is_dir()):
+            parts = [
+                read_parquet(path).replace_schema_metadata(None)
+                for path in sorted(folder.glob("*/*.parquet"))
+                if (unquote(path.parent.name), unquote(path.stem)) in cells
+            ]
+            if parts:
+                found[unquote(folder.name)] = pa.concat_tables(parts, promote_options="permissive")
+        return found
+
+
+def _remove_run(root: Path) -> None:
+    """Delete what a run wrote, and nothing else that somebody may keep in the folder."""
+    for name in ("traces", "verdicts", "measures", "causes", "checkpoints", "calibration", "report"):
+        shutil.rmtree(root / name, ignore_errors=True)
+    for name in ("problems.parquet", "study.json"):
+        (root / name).unlink(missing_ok=True)
+
+
+def hash_of(value: Any) -> str:
+    """SHA-256 of a JSON value in canonical form."""
+    canonical = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode("utf-8")).hexdigest()
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+
+
+def newest_run(runs: Path) -> Store:
+    """The run under ``runs`` whose study.json was written last."""
+    studies = sorted(runs.glob("*/study.json"), key=lambda p: p.stat().st_mtime)
+    if not studies:
+        raise StoreError(f"{runs}: no runs here; make one with 'qrm-forensics run' or 'qrm-forensics import'")
+    return Store(studies[-1].parent)
