@@ -33,7 +33,7 @@ OUTCOMES: dict[str, tuple[Status, Status]] = {
     "missing": (Status.MISSING, Status.MISSING),
     "loop": (Status.MISSING, Status.WRONG),
     "unscored": (Status.UNSCORED, Status.UNSCORED),
-    "error": (Status.MISSING, Status.MISSING),
+    "error": (Status.UNSCORED, Status.UNSCORED),
 }
 
 

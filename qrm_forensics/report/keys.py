@@ -1,0 +1,198 @@
+"""Every catalogue key that a report's context can contain, with its slots.
+
+A catalogue (one per language) has a text for each of these, and nothing else is
+ever asked of it.  Slots called ``variant``, ``reference``, ``other``, ``variants``,
+``benchmark``, ``policy``, ``other_policy``, ``column``, ``category`` and ``marker``
+are plain names; every other slot is a claim.
+
+A claim whose ``value`` is None but whose ``numerator`` and ``denominator`` are there
+is to be shown as a count ("12 of 50"): it comes from problems that somebody
+selected, where a share would estimate nothing.
+"""
+
+from __future__ import annotations
+
+#: Key -> slots.  What the executive summary says first; exactly one is chosen.
+HEADLINES: dict[str, tuple[str, ...]] = {
+    # a variant lost accuracy under every policy (Holm-adjusted); the worst such variant
+    "headline.drop": ("variant", "reference", "benchmark", "n", "difference", "p", "variants_dropped", "comparisons"),
+    # a variant lost accuracy under one policy only, so the conclusion depends on the scorer
+    "headline.drop_one_policy": ("variant", "reference", "benchmark", "policy", "n", "difference", "p"),
+    # no accuracy was lost, but loops, missing answers or truncation rose
+    "headline.loops": ("variant", "reference", "benchmark", "n", "reference_count", "variant_count", "p"),
+    "headline.missing": ("variant", "reference", "benchmark", "n", "reference_count", "variant_count", "p"),
+    "headline.truncated": ("variant", "reference", "benchmark", "n", "reference_count", "variant_count", "p"),
+    # nothing told apart; ``detectable`` is the largest drop that could have been missed
+    "headline.no_difference": ("comparisons", "detectable"),
+    # nothing can be compared: responses were measured, but no two variants share unselected problems
+    "headline.no_comparison": ("variants_count", "benchmarks_count", "responses"),
+}
+
+#: Findings appear only where their evidence passes; the conditions are in :mod:`qrm_forensics.report.findings`.
+FINDINGS: dict[str, tuple[str, ...]] = {
+    "finding.drop": ("variant", "reference", "benchmark", "policy", "n", "lost", "gained", "difference", "p", "family"),
+    "finding.drop_one_policy": (
+        *("variant", "reference", "benchmark", "policy", "other_policy", "n"),
+        *("difference", "p", "other_difference", "other_p", "family"),
+    ),
+    "finding.gain": ("variant", "reference", "benchmark", "policy", "n", "lost", "gained", "difference", "p", "family"),
+    "finding.no_difference": ("variant", "reference", "benchmark", "policy", "n", "difference", "p", "detectable"),
+    "finding.flips": ("variant", "reference", "benchmark", "policy", "n", "lost", "gained", "flips", "difference"),
+    "finding.loops_rise": (
+        *("variant", "reference", "benchmark", "n", "reference_count", "variant_count"),
+        *("only_variant", "only_reference", "p", "family"),
+    ),
+    "finding.missing_rise": (
+        *("variant", "reference", "benchmark", "policy", "n", "reference_count", "variant_count"),
+        *("only_variant", "only_reference", "p", "family"),
+    ),
+    "finding.truncated_rise": (
+        *("variant", "reference", "benchmark", "n", "reference_count", "variant_count"),
+        *("only_variant", "only_reference", "p", "family"),
+    ),
+    # looping responses of a variant, and how many of them were not right
+    "finding.loops_wrong": ("variant", "benchmark", "policy", "loops", "loops_not_right", "rest", "rest_not_right"),
+    # lenient minus strict on the same responses
+    "finding.scorer_gap": ("variant", "benchmark", "gap", "lenient_only", "strict_only", "n"),
+    "finding.longer": ("variant", "reference", "benchmark", "n", "ratio"),
+    "finding.shorter": ("variant", "reference", "benchmark", "n", "ratio"),
+    # the worst quantized variant, told apart from every other one on the problems they share
+    "finding.worst": ("variant", "other", "benchmark", "policy", "n", "difference", "p"),
+    "finding.not_told_apart": ("variants", "benchmark", "policy", "comparisons", "smallest_p"),
+    # problems picked by somebody: counts, never a share
+    "finding.selected_counts": ("variant", "benchmark", "policy", "n", "correct", "missing", "loops"),
+}
+
+#: Sentences inside a category section; ``category`` is a subject or level.
+CATEGORY_SENTENCES: dict[str, tuple[str, ...]] = {
+    "category.drop": ("variant", "reference", "category", "n", "lost", "gained", "difference", "p", "family"),
+    "category.no_difference": ("category", "reference", "comparisons", "detectable"),
+    "category.selected": ("variant", "category", "n", "correct"),
+    "category.no_reference": ("category",),
+}
+
+#: Conditions of the data that a reader has to know before reading a number.
+NOTES: dict[str, tuple[str, ...]] = {
+    "note.selected": ("variant", "benchmark", "n", "size"),
+    "note.prefix": ("variant", "benchmark", "n", "size"),
+    "note.unknown_size": ("variant", "benchmark", "n"),
+    "note.no_baseline": ("benchmark", "reference"),
+    "note.no_reference": ("benchmark",),
+    "note.no_shared": ("variant", "reference", "benchmark"),
+    "note.unscored": ("variant", "benchmark", "policy", "unscored", "n"),
+    "note.errors": ("variant", "benchmark", "errors", "n"),
+    "note.finish_unknown": ("variant", "benchmark", "unknown", "n"),
+    "note.no_verdicts": ("variant", "benchmark"),
+    "note.no_measures": ("variant", "benchmark"),
+    "note.incomplete": ("variant", "benchmark", "n"),
+    "note.samples": ("benchmark", "samples"),
+    "note.overlap_left_out": ("variants", "benchmark"),
+    "note.adjusted": ("policy", "family"),
+}
+
+#: Why a case was chosen; ``count`` of ``of`` shared (or answered) problems are like it.
+CASE_REASONS: dict[str, tuple[str, ...]] = {
+    "case.loop_to_limit": ("variant", "reference", "count", "of"),  # reference right; variant loops and was cut off
+    "case.loop": ("variant", "reference", "count", "of"),  # reference right; variant not right, ends in a loop
+    "case.missing_box": ("variant", "reference", "count", "of"),  # reference right; variant gives no answer, no loop
+    "case.closed_wrong": ("variant", "reference", "count", "of"),  # reference right; variant ends by itself, wrong
+    "case.variant_right": ("variant", "reference", "count", "of"),  # reference not right, variant right
+    "case.scorer_disagrees": ("variant", "count", "of"),  # the policies disagree on the variant's response
+    # where there is no reference for the problem
+    "case.alone_loop": ("variant", "count", "of"),
+    "case.alone_missing_box": ("variant", "count", "of"),
+    "case.alone_closed_wrong": ("variant", "count", "of"),
+    "case.alone_right": ("variant", "count", "of"),
+}
+
+#: Every sentence there is: key -> slots.
+SENTENCES: dict[str, tuple[str, ...]] = HEADLINES | FINDINGS | CATEGORY_SENTENCES | NOTES | CASE_REASONS
+
+#: ``Claim.note``: why a claim has no value, or what limits it.  No slots.
+CLAIM_NOTES: tuple[str, ...] = (
+    "claim.selected",  # the problems were selected by somebody: counts only
+    "claim.prefix",  # the first n problems of the benchmark, not all
+    "claim.no_measure",  # the metric was not measured here
+    "claim.no_data",  # no response with a value
+    "claim.no_scored",  # every response is unscored
+    "claim.no_shared",  # no problem that both answered
+    "claim.no_interval",  # too few values for an interval
+    "claim.description",  # describes a set that was selected; not an estimate, so no interval
+)
+
+#: ``Claim.ci_method``.
+CI_METHODS: tuple[str, ...] = ("wilson", "tango-score", "bootstrap-problems")
+
+#: Measured columns whose shares (true per response) are shown, in the order of display.
+RATE_COLUMNS: tuple[str, ...] = ("closed", "boxed", "truncated", "tail_loop")
+
+#: Measured columns whose median and mean are shown, in the order of display, with the value of their unit.
+CENTRE_COLUMNS: dict[str, str] = {
+    "n_words": "words",
+    "n_tokens": "tokens",
+    "n_chars": "chars",
+    "n_steps": "count",
+    "ttr": "plain",
+    "ttr_last_2000": "plain",
+    "mattr_500": "plain",
+    "worst_window_ttr": "plain",
+    "copy_rate_8": "plain",
+    "tail_loop_onset_share": "share",
+    "tail_loop_period": "tokens",
+    "tail_loop_repeats": "plain",
+    "tail_loop_coverage": "share",
+}
+
+#: ``Distribution.column``, in the order of display.
+DISTRIBUTION_COLUMNS: tuple[str, ...] = ("n_words", "n_tokens", "tail_loop_onset_share", "mattr_500")
+
+#: ``Claim.definition``.  Medians and means of a column share its ``definition.column.…``; the claim's id says which.
+DEFINITIONS: tuple[str, ...] = (
+    "definition.n",  # responses of a variant on a benchmark (traces)
+    "definition.benchmark_size",
+    "definition.accuracy",  # right / judged; missing counts as wrong, unscored is left out; Wilson
+    "definition.accuracy_samples",  # several samples: mean over problems of the share right; bootstrap over problems
+    "definition.correct",
+    "definition.missing",
+    "definition.unscored",
+    "definition.errors",
+    "definition.finish_unknown",
+    "definition.samples",
+    "definition.scorer_gap",  # (right under lenient - right under strict) / responses judged under both
+    "definition.lenient_only",
+    "definition.strict_only",
+    "definition.rate",  # share of responses for which a measured column without its own definition is true
+    *(f"definition.column.{column}" for column in (*RATE_COLUMNS, *CENTRE_COLUMNS)),
+    "definition.paired_n",  # problems that both answered and that were judged for both
+    "definition.both",
+    "definition.lost",  # reference right, variant not (several samples: right less often)
+    "definition.gained",
+    "definition.neither",
+    "definition.flips",  # (lost + gained) / n
+    "definition.paired_accuracy",  # accuracy on the shared problems only
+    "definition.difference",  # (gained - lost) / n; Tango score interval, or bootstrap over problems
+    "definition.mcnemar_p",  # McNemar exact, two-sided, unadjusted
+    "definition.holm_p",  # the same, Holm-adjusted over the family
+    "definition.family",  # how many comparisons were adjusted together
+    "definition.comparisons",
+    "definition.detectable",  # smallest true difference found in 80 % of such samples at the 5 % level
+    "definition.length_ratio",  # exp(mean ln(words of variant / words of reference))
+    "definition.overlap",
+    "definition.overlap_total",
+    "definition.paired_rate_count",  # shared problems where the column is true for a variant
+    "definition.paired_rate_only",  # ... for one of the two only
+    "definition.category_n",
+    "definition.marker",  # 1,000 * occurrences / words, over all words of the responses
+    "definition.marker_right",
+    "definition.marker_wrong",
+    "definition.loops",
+    "definition.loops_not_right",
+    "definition.rest",  # responses without a terminal loop
+    "definition.rest_not_right",
+    "definition.case_count",
+    "definition.case_of",
+    "definition.variants_dropped",
+    "definition.variants_count",
+    "definition.benchmarks_count",
+    "definition.responses",
+)
