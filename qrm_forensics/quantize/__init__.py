@@ -1,1 +1,128 @@
+"""Quantizes checkpoints: a source folder and a recipe become an ordinary Hugging Face folder with a manifest.
 
+Weights are *fake-quantized*: rounded to the recipe's grid and stored dequantized, in their original dtype, so that
+anything that loads the source loads the result.  Only the linears of the decoder layers are quantized;
+lm_head, embeddings, norms and biases stay in full precision, which ``recipe.json`` repeats tensor by tensor.
+
+Adding a method is one file with a class like :class:`~qrm_forensics.quantize.base.Quantizer`, and one line in
+:data:`QUANTIZERS`.  Importing this package imports neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import cast
+
+from qrm_forensics.errors import InputError, RecipeError, missing_extra
+from qrm_forensics.quantize.base import Job, Outcome, Quantizer
+from qrm_forensics.quantize.calibration import Calibration, load_calibration
+from qrm_forensics.quantize.weights import content_hash, open_checkpoint, write_checkpoint
+from qrm_forensics.recipes import Recipe
+from qrm_forensics.records import ModelRef
+
+__all__ = [
+    "QUANTIZERS",
+    "Calibration",
+    "Job",
+    "Outcome",
+    "Quantizer",
+    "content_hash",
+    "load_calibration",
+    "needs_calibration",
+    "quantize",
+    "refuse",
+]
+
+#: Recipe.method -> "module:Class", imported when asked for.
+QUANTIZERS = {
+    "bf16": "qrm_forensics.quantize.unquantized:Unquantized",
+    "fp16": "qrm_forensics.quantize.unquantized:Unquantized",
+    "fp32": "qrm_forensics.quantize.unquantized:Unquantized",
+    "rtn": "qrm_forensics.quantize.rtn:RTN",
+    "awq": "qrm_forensics.quantize.awq:AWQ",
+    "gptq": "qrm_forensics.quantize.gptq:GPTQ",
+}
+
+
+def refuse(recipe: Recipe) -> str | None:
+    """Why ``recipe`` cannot be made, in one line; None where it can.  Loads no weight and no torch."""
+    if recipe.method not in QUANTIZERS:
+        return f"{recipe}: the method {recipe.method} is not available; available are {', '.join(QUANTIZERS)}"
+    return _quantizer(recipe).refuse(recipe)
+
+
+def needs_calibration(recipe: Recipe) -> bool:
+    """Whether :func:`quantize` wants calibration text for this recipe.  Raises RecipeError where it is refused."""
+    reason = refuse(recipe)
+    if reason:
+        raise RecipeError(reason)
+    return _quantizer(recipe).calibrated
+
+
+def _quantizer(recipe: Recipe) -> Quantizer:
+    module, _, name = QUANTIZERS[recipe.method].partition(":")
+    return cast(Quantizer, getattr(importlib.import_module(module), name)())
+
+
+def quantize(
+    source: str | Path,
+    recipe: Recipe,
+    out: Path,
+    calibration: Calibration | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> ModelRef:
+    """Make ``out`` from the checkpoint folder ``source`` (safetensors weights), and say what it is.
+
+    ``progress`` is called with (decoder layers done, layers in all).  The result is written under a
+    temporary name beside ``out`` and renamed when it is whole.  A finished checkpoint in ``out`` that was made
+    from the same recipe, source files and calibration tokens, and whose weights still have their hash, is used
+    as it is; one of another request is replaced.
+
+    Raises RecipeError for a refused recipe; InputError for a source that cannot be read or does not
+    fit (named module), for calibration that is missing or of another preset than the recipe's, and where ``out``
+    holds something else; EnvironmentMissing without torch, transformers and safetensors.
+    """
+    reason = refuse(recipe)
+    if reason:
+        raise RecipeError(reason)
+    quantizer = _quantizer(recipe)
+    if quantizer.calibrated and calibration is None:
+        raise InputError(f"{recipe}: needs calibration text, for example the baseline's own responses")
+    if quantizer.calibrated and calibration is not None and calibration.preset != recipe.preset:
+        raise InputError(
+            f"{recipe}: the calibration was loaded with the preset {calibration.preset}; load it with {recipe.preset}"
+        )
+    try:
+        import safetensors  # noqa: F401
+        import torch  # noqa: F401
+        import transformers  # noqa: F401
+    except ImportError as error:
+        raise missing_extra("quantizing a checkpoint", "models", error) from error
+    from qrm_forensics.quantize import manifest
+
+    started = time.perf_counter()
+    folder = Path(source)
+    job = Job(open_checkpoint(folder), recipe, calibration, progress or _silent)
+    manifest.check_source(folder)
+    if folder.resolve() == out.resolve():
+        raise InputError(f"{out}: is the source itself; choose another folder")
+    request = manifest.build_request(quantizer, job)
+    there = manifest.finished(out, request)
+    if there is not None:
+        return manifest.reference(out, job, there)
+    with manifest.published(out) as fresh:
+        outcome = quantizer.quantize(job)
+        dtype = None if recipe.quantized else str(outcome.settings["dtype"])
+        write_checkpoint(job.source, outcome.tensors, fresh, dtype)
+        made = content_hash(fresh)
+        seconds = time.perf_counter() - started
+        manifest.write_manifest(fresh, manifest.build_manifest(request, quantizer, job, outcome, made, seconds))
+    return manifest.reference(out, job, made)
+
+
+def _silent(_done: int, _total: int) -> None:
+    """No progress wanted."""

@@ -1,0 +1,135 @@
+"""Affine (uniform) quantization grids, one scale and zero-point per group of input channels.
+
+Three range rules, as the paper's public code has them:
+
+* :func:`minmax_grid`: the range of each group, **forced to include 0** (RTN; the start of the GPTQ search).
+* :func:`mse_grid`: that range shrunk by the factor 1 - i/100, i < 80, with the smallest sum of \\|error\\|^2.4
+  (GPTQ with weight clipping).
+* :func:`awq_grid`: the range of each group as it is, **not** forced to include 0 (AWQ).
+
+All work on weights that :func:`split_groups` has brought to the shape ``[rows, groups, group]``
+and compute in the dtype that they are given; callers pass float32, unless they reproduce
+arithmetic that was done in bfloat16.  Codes are rounded half to even, and the zero-point
+is added *after* rounding: ``q = clamp(round(x / s) + z, qmin, qmax)``, ``x' = (q - z) * s``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+#: The smallest range of a group, so that a scale is never 0.
+TINY = 1e-5
+MSE_NORM = 2.4
+MSE_STEPS = 100
+MSE_SHRINK = 0.8
+
+
+@dataclass(frozen=True, slots=True)
+class AffineGrid:
+    """Scales and zero-points of shape ``[rows, groups, 1]``, integer codes in ``[qmin, qmax]``.
+
+    Symmetric grids have zero-points of 0 and signed codes, asymmetric ones unsigned codes.
+    """
+
+    scale: Tensor
+    zero: Tensor
+    qmin: int
+    qmax: int
+
+    def codes(self, x: Tensor) -> Tensor:
+        """The integer codes (in the dtype of ``x``) of values of shape ``[rows, groups, n]``."""
+        return ((x / self.scale).round() + self.zero).clamp(self.qmin, self.qmax)
+
+    def dequantize(self, codes: Tensor) -> Tensor:
+        return (codes - self.zero) * self.scale
+
+    def fake_quantize(self, x: Tensor) -> Tensor:
+        """Values on the grid nearest to ``x``, same shape and dtype."""
+        return self.dequantize(self.codes(x))
+
+    def sha256(self) -> str:
+        """Hash of scales and zero-points as little-endian float32, for the manifest."""
+        import torch
+
+        digest = hashlib.sha256()
+        for part in (self.scale, self.zero):
+            digest.update(part.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes())
+        return digest.hexdigest()
+
+
+def split_groups(weight: Tensor, group: int) -> Tensor:
+    """``[rows, columns]`` as ``[rows, columns / group, group]``."""
+    return weight.reshape(weight.shape[0], -1, group)
+
+
+def _range_with_zero(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
+
+
+def _grid(low: Tensor, high: Tensor, bits: int, symmetric: bool) -> AffineGrid:
+    import torch
+
+    if symmetric:
+        qmax = 2 ** (bits - 1) - 1
+        scale = torch.maximum(low.abs(), high).clamp(min=TINY) / qmax
+        return AffineGrid(scale, torch.zeros_like(scale), -qmax - 1, qmax)
+    qmax = 2**bits - 1
+    scale = (high - low).clamp(min=TINY) / qmax
+    return AffineGrid(scale, (-low / scale).round(), 0, qmax)
+
+
+def minmax_grid(x: Tensor, bits: int, *, symmetric: bool = False) -> AffineGrid:
+    """The grid over the range of each group, with 0 in it.  ``x`` has shape ``[rows, groups, group]``.
+
+    Asymmetric: s = (max - min) / (2^b - 1), z = round(-min / s).
+    Symmetric: s = max \\|x\\| / (2^(b-1) - 1), codes in [-2^(b-1), 2^(b-1) - 1].
+    """
+    return _grid(*_range_with_zero(x), bits, symmetric)
+
+
+def mse_grid(x: Tensor, bits: int, *, symmetric: bool = False) -> AffineGrid:
+    """The grid over the shrunken range that makes Σ \\|x' - x\\|^2.4 of the group smallest.
+
+    The factors are 1 - i/100 for i < 80; the first of equals wins.
+    """
+    import torch
+
+    low, high = _range_with_zero(x)
+    best = minmax_grid(x, bits, symmetric=symmetric)
+    scale, zero = best.scale.clone(), best.zero.clone()
+    smallest = torch.full_like(scale, float("inf"))
+    for i in range(int(MSE_SHRINK * MSE_STEPS)):
+        keep = 1 - i / MSE_STEPS
+        grid = _grid(keep * low, keep * high, bits, symmetric)
+        error = (grid.fake_quantize(x) - x).abs_().pow_(MSE_NORM).sum(-1, keepdim=True)
+        better = error < smallest
+        smallest = torch.where(better, error, smallest)
+        scale = torch.where(better, grid.scale, scale)
+        zero = torch.where(better, grid.zero, zero)
+    return AffineGrid(scale, zero, best.qmin, best.qmax)
+
+
+def awq_grid(x: Tensor, bits: int) -> AffineGrid:
+    """The asymmetric grid over the range of each group, 0 in it or not.
+
+    s = (max - min) / (2^b - 1), z = clamp(-round(min / s), 0, 2^b - 1).  A group whose weights all
+    have one sign gets a clamped zero-point and so loses part of its range, as in AWQ's code.
+    """
+    low, high = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
+    qmax = 2**bits - 1
+    scale = (high - low).clamp(min=TINY) / qmax
+    return AffineGrid(scale, (-(low / scale).round()).clamp(0, qmax), 0, qmax)
+
+
+def sqnr_db(original: Tensor, quantized: Tensor) -> float | None:
+    """Signal to quantization noise in dB, in float64; None where there is no noise or no signal."""
+    import math
+
+    signal = float(original.double().square().sum())
+    noise = float((original.double() - quantized.double()).square().sum())
+    return 10 * math.log10(signal / noise) if signal > 0 and noise > 0 else None

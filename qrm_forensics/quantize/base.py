@@ -1,0 +1,88 @@
+"""What every quantization method is given, and what it gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from qrm_forensics.errors import InputError
+from qrm_forensics.quantize.adapters import ModelMap
+from qrm_forensics.quantize.weights import Checkpoint
+from qrm_forensics.recipes import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from qrm_forensics.quantize.calibration import Calibration
+
+#: Called with (decoder layers done, decoder layers in all).
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One checkpoint to quantize.  ``calibration`` is None where the method needs none."""
+
+    source: Checkpoint
+    recipe: Recipe
+    calibration: Calibration | None
+    progress: Progress
+
+
+@dataclass(slots=True)
+class Outcome:
+    """``tensors``: those that differ from the source, by their name in it, on the CPU.
+
+    ``modules``: one JSON-able record per quantized linear.  ``settings``: constants of the
+    algorithm, for the manifest.
+    """
+
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    modules: dict[str, dict[str, Any]] = field(default_factory=dict)
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class Quantizer(Protocol):
+    """One method.  ``version`` goes up whenever the numbers that it makes change."""
+
+    name: str
+    version: int
+    calibrated: bool
+
+    def refuse(self, recipe: Recipe) -> str | None:
+        """Why this recipe cannot be made, in one line; None where it can.  Loads nothing."""
+
+    def quantize(self, job: Job) -> Outcome:
+        """Make it.  Raises InputError where the source does not fit the recipe."""
+
+
+def group_sizes(recipe: Recipe, model: ModelMap, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """The group size of every linear of every layer, by full module name.
+
+    -1 means a whole row, except for row-parallel linears (o_proj, down_proj) with ``quant_shards`` k > 1,
+    where it is a k-th of a row, as the scales of a checkpoint made for k ranks are.  Raises InputError that
+    names the first module whose input channels cannot be divided so.
+    """
+    sizes = {}
+    for layer in range(model.layers):
+        for stage in model.stages:
+            for linear in stage.linears:
+                module = model.name(layer, linear)
+                columns = shapes[f"{module}.weight"][1]
+                shards = recipe.quant_shards if linear in model.row_parallel else 1
+                size = recipe.group_size
+                assert size is not None, "grouped methods always carry a group size"
+                if size == -1:
+                    if columns % shards:
+                        raise InputError(
+                            f"{recipe}: {module} has {columns} input channels, which {shards} shards do not divide"
+                        )
+                    size = columns // shards
+                elif columns % size:
+                    raise InputError(
+                        f"{recipe}: {module} has {columns} input channels, which groups of {size} do not divide; "
+                        f"use a group size that divides {columns}, or g-1 for one group per row"
+                    )
+                sizes[module] = size
+    return sizes

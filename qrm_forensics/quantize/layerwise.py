@@ -1,0 +1,133 @@
+"""Runs calibration text through a model one decoder layer at a time, so that one layer's weights are in fast memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from qrm_forensics.errors import InputError
+from qrm_forensics.quantize.calibration import Calibration
+from qrm_forensics.quantize.weights import Checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+#: Tokens per forward pass.
+BATCH_TOKENS = 8192
+
+Watch = Mapping[str, Callable[["Tensor"], None]]
+
+
+class _Reached(Exception):
+    """Ends a forward pass at the watched module; never leaves this file."""
+
+
+class LayerStream:
+    """The hidden states in front of the current layer, ``[batch, length, hidden]`` per batch, and what else a layer takes.
+
+    The model is loaded in its stored dtype on the CPU; layers and hidden states are moved to ``device``
+    (the first CUDA device, if there is one) in ``dtype``.  Padding is never needed, as all windows
+    are equally long.
+    """
+
+    def __init__(self, source: Checkpoint, calibration: Calibration, dtype: Any) -> None:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        vocabulary = int(source.config["vocab_size"])
+        if int(calibration.token_ids.max()) >= vocabulary:
+            raise InputError(
+                f"calibration {calibration.file}: token id {int(calibration.token_ids.max())} is outside of the vocabulary "
+                f"of {source.folder} ({vocabulary}); use the tokenizer of that checkpoint"
+            )
+        self.dtype = dtype
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        model = AutoModelForCausalLM.from_pretrained(
+            str(source.folder), dtype="auto", attn_implementation="sdpa", local_files_only=True
+        )
+        self._model = model.eval().requires_grad_(False)
+        ids = torch.from_numpy(calibration.token_ids).long()
+        self.batches: list[Tensor] = []
+        self.arguments: list[dict[str, Any]] = []
+        self._enter(ids.split(max(1, BATCH_TOKENS // ids.shape[1])))
+
+    def _enter(self, batches: tuple[Tensor, ...]) -> None:
+        """Embed the tokens, and take over what the model passes to its first layer."""
+        import torch
+
+        body = self._model.model
+        body.embed_tokens.to(self.device, self.dtype)
+        body.rotary_emb.to(self.device)
+
+        def take(_module: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+            named = dict(named)
+            hidden = positional[0] if positional else named.pop("hidden_states")
+            self.batches.append(hidden)
+            self.arguments.append({**named, "use_cache": False})
+            raise _Reached
+
+        handle = body.layers[0].register_forward_pre_hook(take, with_kwargs=True)
+        try:
+            with torch.no_grad():
+                for ids in batches:
+                    try:
+                        body(input_ids=ids.to(self.device), use_cache=False)
+                    except _Reached:
+                        continue
+        finally:
+            handle.remove()
+
+    def layer(self, index: int) -> nn.Module:
+        """Decoder layer ``index`` in the compute dtype, on the device."""
+        layer: nn.Module = self._model.model.layers[index].to(self.device, self.dtype)
+        return layer
+
+    def release(self, index: int) -> None:
+        """Forget the weights of a finished layer."""
+        self._model.model.layers[index].to("meta")
+
+    def observe(self, layer: nn.Module, watch: Watch, *, until: str) -> None:
+        """Hand the inputs of the watched modules over, batch by batch; each pass ends in front of ``until``.
+
+        ``watch`` maps module names relative to the layer to callbacks that get the input tensor.
+        """
+        self._run(layer, {**watch, until: watch.get(until, _ignore)}, until)
+
+    def advance(self, layer: nn.Module, watch: Watch | None = None) -> None:
+        """Replace the hidden states by the layer's output."""
+        self.batches = self._run(layer, watch or {}, None)
+
+    def _run(self, layer: nn.Module, watch: Watch, until: str | None) -> list[Tensor]:
+        import torch
+
+        def hook(name: str) -> Any:
+            def seen(_module: Any, positional: tuple[Any, ...], named: dict[str, Any]) -> None:
+                watch[name](positional[0] if positional else named["hidden_states"])
+                if name == until:
+                    raise _Reached
+
+            return seen
+
+        outputs = []
+        handles = [layer.get_submodule(n).register_forward_pre_hook(hook(n), with_kwargs=True) for n in watch]
+        try:
+            with torch.no_grad():
+                for hidden, arguments in zip(self.batches, self.arguments, strict=True):
+                    try:
+                        outputs.append(first(layer(hidden, **arguments)))
+                    except _Reached:
+                        continue
+        finally:
+            for handle in handles:
+                handle.remove()
+        return outputs
+
+
+def first(output: Any) -> Tensor:
+    """The tensor that a module returns, alone or at the head of a tuple."""
+    tensor: Tensor = output[0] if isinstance(output, tuple) else output
+    return tensor
+
+
+def _ignore(_x: Tensor) -> None:
+    """For a module that is watched only to end the pass there."""

@@ -1,0 +1,47 @@
+"""Round to nearest: the grid of each group spans its weights and 0; nothing is calibrated."""
+
+from __future__ import annotations
+
+from qrm_forensics.quantize.adapters import model_map
+from qrm_forensics.quantize.affine import minmax_grid, split_groups, sqnr_db
+from qrm_forensics.quantize.base import Job, Outcome, group_sizes
+from qrm_forensics.recipes import Recipe
+
+
+class RTN:
+    """``rtn-w{b}g{g}``, asymmetric or ``sym``."""
+
+    name = "rtn"
+    version = 1
+    calibrated = False
+
+    def refuse(self, recipe: Recipe) -> str | None:
+        if recipe.preset != "fixed":
+            return (
+                f"{recipe}: rtn has no calibration and no variant, so the preset {recipe.preset} would change nothing"
+            )
+        return None
+
+    def quantize(self, job: Job) -> Outcome:
+        """Weights are rounded in float32 and stored in their original dtype."""
+        recipe, source = job.recipe, job.source
+        model = model_map(source.config, source.shapes, str(source.folder))
+        groups = group_sizes(recipe, model, source.shapes)
+        assert recipe.weight_bits is not None
+        outcome = Outcome(settings={"range": "min and max of the group, including 0", "arithmetic": "float32"})
+        for layer in range(model.layers):
+            for linear in model.linears:
+                module = model.name(layer, linear)
+                stored = source.tensor(f"{module}.weight")
+                weight = stored.float()
+                grid = minmax_grid(split_groups(weight, groups[module]), recipe.weight_bits, symmetric=recipe.symmetric)
+                rounded = grid.fake_quantize(split_groups(weight, groups[module])).reshape_as(weight).to(stored.dtype)
+                outcome.tensors[f"{module}.weight"] = rounded
+                outcome.modules[module] = {
+                    "shape": list(weight.shape),
+                    "group": groups[module],
+                    "scales_sha256": grid.sha256(),
+                    "weight_sqnr_db": sqnr_db(weight, rounded.float()),
+                }
+            job.progress(layer + 1, model.layers)
+        return outcome

@@ -1,0 +1,202 @@
+"""Reading and writing Hugging Face checkpoint folders with safetensors weights.
+
+Headers and hashes are read without torch, so that a checkpoint can be checked and
+compared where only the core package is installed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qrm_forensics.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MANIFEST = "recipe.json"
+INDEX = "model.safetensors.index.json"
+#: Everything beside the weights that a loader, a tokenizer or a lawyer reads.
+_SIDE_SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken"}
+_SIDE_NAMES = ("LICENSE", "NOTICE")
+_CHUNK = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class TensorEntry:
+    """Where a tensor lies: file, absolute byte range, dtype as safetensors calls it (``BF16``), shape."""
+
+    file: Path
+    start: int
+    stop: int
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint folder whose headers were read; no weight is in memory."""
+
+    folder: Path
+    config: dict[str, Any]
+    entries: dict[str, TensorEntry]
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: entry.shape for name, entry in self.entries.items()}
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor on the CPU, in its stored dtype."""
+        from safetensors import safe_open
+
+        with safe_open(self.entries[name].file, framework="pt") as file:
+            return file.get_tensor(name)
+
+
+def read_json(path: Path) -> Any:
+    """The value in a JSON file; InputError that names file and line where it cannot be read."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: is not JSON ({error})") from error
+
+
+def open_checkpoint(folder: Path) -> Checkpoint:
+    """Read ``config.json`` and all tensor headers of ``folder``; raises InputError that names what is missing."""
+    if not folder.is_dir():
+        raise InputError(f"{folder}: no such checkpoint folder")
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict):
+        raise InputError(f"{folder / 'config.json'}: is not a JSON object")
+    entries: dict[str, TensorEntry] = {}
+    for file in weight_files(folder):
+        for name, entry in _header(file):
+            if name in entries:
+                raise InputError(f"{file}: holds the tensor {name}, which {entries[name].file.name} holds as well")
+            entries[name] = entry
+    return Checkpoint(folder, config, entries)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a checkpoint: those its index names, else ``model.safetensors``, else all there are."""
+    if (folder / INDEX).is_file():
+        index = read_json(folder / INDEX)
+        files = sorted({folder / Path(name).name for name in index.get("weight_map", {}).values()})
+        lost = [file.name for file in files if not file.is_file()]
+        if lost:
+            raise InputError(f"{folder / INDEX}: names {lost[0]}, which is not there; the download is not complete")
+    elif (folder / "model.safetensors").is_file():
+        files = [folder / "model.safetensors"]
+    else:
+        files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise InputError(
+            f"{folder}: has no *.safetensors weights; other formats are not read, convert with "
+            "save_pretrained(..., safe_serialization=True)"
+        )
+    return files
+
+
+def _header(file: Path) -> Iterator[tuple[str, TensorEntry]]:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        first = stream.read(8)
+        if first == b"version ":
+            raise InputError(f"{file}: is a Git LFS pointer, not the weights; run: git lfs pull")
+        length = int.from_bytes(first, "little")
+        if len(first) < 8 or length > size - 8:
+            raise InputError(f"{file}: is not a whole safetensors file ({size} bytes); fetch it again")
+        try:
+            header = json.loads(stream.read(length))
+            entries = [
+                (name, TensorEntry(file, 8 + length + start, 8 + length + stop, field["dtype"], tuple(field["shape"])))
+                for name, field in header.items()
+                if name != "__metadata__"
+                for start, stop in [field["data_offsets"]]
+            ]
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise InputError(f"{file}: its safetensors header cannot be read ({error})") from error
+    for name, entry in entries:
+        if entry.stop > size:
+            raise InputError(f"{file}: ends before the tensor {name} does; fetch it again")
+        yield name, entry
+
+
+def content_hash(folder: Path) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of all tensors, sorted by name.
+
+    It does not depend on how the tensors are spread over files, nor on any other file.
+    """
+    entries: dict[str, TensorEntry] = {}
+    for file in weight_files(folder):
+        entries.update(_header(file))
+    digest = hashlib.sha256()
+    for name, entry in sorted(entries.items()):
+        digest.update(json.dumps([name, entry.dtype, entry.shape], ensure_ascii=True).encode())
+        with entry.file.open("rb") as stream:
+            stream.seek(entry.start)
+            left = entry.stop - entry.start
+            while left:
+                part = stream.read(min(left, _CHUNK))
+                if not part:
+                    raise InputError(f"{entry.file}: ends before the tensor {name} does; fetch it again")
+                digest.update(part)
+                left -= len(part)
+    return digest.hexdigest()
+
+
+def side_files(folder: Path) -> list[Path]:
+    """Configuration, tokenizer, chat template and licence files of a checkpoint, sorted."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.is_file()
+        and path.name != MANIFEST
+        and not path.name.endswith(".index.json")
+        and (path.suffix in _SIDE_SUFFIXES or path.name.startswith(_SIDE_NAMES))
+    )
+
+
+def side_files_hash(folder: Path) -> str:
+    digest = hashlib.sha256()
+    for path in side_files(folder):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def write_checkpoint(source: Checkpoint, changed: Mapping[str, Tensor], out: Path, dtype: str | None = None) -> None:
+    """Write ``source`` with some tensors replaced into the empty folder ``out``, in the same files.
+
+    Everything that is not in ``changed`` is bit-identical.  ``dtype``: what ``config.json`` shall say
+    the weights are; None leaves it alone.
+    """
+    from safetensors.torch import load_file, save_file
+
+    files = sorted({entry.file for entry in source.entries.values()})
+    size = 0
+    for file in files:
+        names = {name for name, entry in source.entries.items() if entry.file == file}
+        if names.isdisjoint(changed):
+            shutil.copyfile(file, out / file.name)
+        else:
+            tensors = {name: changed.get(name, old).contiguous() for name, old in load_file(file).items()}
+            save_file(tensors, out / file.name, metadata={"format": "pt"})
+        size += sum(entry.stop - entry.start for _, entry in _header(out / file.name))
+    if (source.folder / INDEX).is_file():
+        index = read_json(source.folder / INDEX)
+        index.setdefault("metadata", {})["total_size"] = size
+        (out / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    for path in side_files(source.folder):
+        shutil.copyfile(path, out / path.name)
+    if dtype is not None:
+        config = {key: value for key, value in source.config.items() if key not in ("dtype", "torch_dtype")}
+        # transformers 4 reads only torch_dtype, and 5 still reads it
+        text = json.dumps({**config, "torch_dtype": dtype}, indent=2, ensure_ascii=False)
+        (out / "config.json").write_text(text + "\n", encoding="utf-8")
