@@ -32,9 +32,12 @@ _METHODS: dict[str, tuple[frozenset[str], bool]] = {
     "flatquant": (frozenset({"w", "a", "kv"}), False),
     "mxfp4": (frozenset({"w", "a", "kv"}), False),
 }
+METHODS = tuple(_METHODS)
 UNQUANTIZED = ("bf16", "fp16", "fp32")
 
-_CONFIG = re.compile(r"(?:w(?P<w>\d+))?(?:g(?P<g>-1|\d+))?(?:a(?P<a>\d+))?(?:kv(?P<kv>\d+))?(?P<sym>sym)?(?:s(?P<s>\d+))?")
+_CONFIG = re.compile(
+    r"(?:w(?P<w>\d+))?(?:g(?P<g>-1|\d+))?(?:a(?P<a>\d+))?(?:kv(?P<kv>\d+))?(?P<sym>sym)?(?:s(?P<s>\d+))?"
+)
 
 
 class Recipe(BaseModel):
@@ -109,7 +112,9 @@ class Recipe(BaseModel):
         method, _, config = name.partition("-")
         match = _CONFIG.fullmatch(config)
         if match is None:
-            raise RecipeError(f"recipe {text!r}: cannot read {config!r}; expected something like awq-w4g128 or kvquant_star-kv4")
+            raise RecipeError(
+                f"recipe {text!r}: cannot read {config!r}; expected something like awq-w4g128 or kvquant_star-kv4"
+            )
         number = {k: int(v) for k, v in match.groupdict().items() if v is not None and k != "sym"}
         fields: dict[str, object] = {
             "method": method,

@@ -1,1 +1,142 @@
+"""Import: responses that somebody already has, as a run folder of this suite.
 
+A format is a module with ``detect(path) -> bool`` and ``read(paths, problems) -> Imported``;
+the table below names it, and it is imported only when asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+import pyarrow as pa
+
+from qrm_forensics import __version__
+from qrm_forensics.benchmarks.json_records import refuse_pointer
+from qrm_forensics.errors import InputError
+from qrm_forensics.importers.imported import Imported, ImportedCell
+from qrm_forensics.records import KEY_FIELDS, TRACE_KEY
+from qrm_forensics.store import Store
+
+#: Format name -> module.  The order is the order of detection.
+FORMATS = {"qrm": "qrm_forensics.importers.qrm"}
+
+#: Name of the table of figures that came with the foreign files.
+IMPORTED_TABLE = "imported.v1"
+
+
+class Format(Protocol):
+    """What a format's module has."""
+
+    def detect(self, path: Path) -> bool: ...
+
+    def read(self, paths: Path | Sequence[Path], problems: Path | None = None) -> Imported: ...
+
+
+def load_format(name: str) -> Format:
+    """The module of a format; raises InputError for a name that is not in the table."""
+    if name not in FORMATS:
+        raise InputError(f"--format {name}: unknown; known formats: auto, {', '.join(FORMATS)}")
+    return cast(Format, import_module(FORMATS[name]))
+
+
+def detect_format(paths: Sequence[Path]) -> str:
+    """The first format that recognizes every path; raises InputError if none does."""
+    for path in paths:
+        if path.is_dir() and not any(path.iterdir()):
+            raise InputError(f"{path}: is an empty folder; give a file of responses or a folder of them")
+        if path.is_file():
+            with path.open("rb") as handle:
+                refuse_pointer(path, handle.read(64))
+    for name in FORMATS:
+        if all(load_format(name).detect(path) for path in paths):
+            return name
+    raise InputError(
+        f"{', '.join(map(str, paths))}: not in a known format ({', '.join(FORMATS)}); say which one with --format, "
+        "for example a folder <model>-<recipe>-tp1-seed42 with <BENCHMARK>.jsonl inside for qrm"
+    )
+
+
+def import_run(
+    paths: Sequence[Path],
+    out: Path,
+    *,
+    problems: Path | None = None,
+    format: str = "auto",
+    fresh: bool = False,
+    name: str | None = None,
+) -> Store:
+    """Read foreign results and write them as the run folder ``out``.
+
+    Everything is read and checked first, so bad input leaves nothing behind.  The request
+    holds the hashes of all files: the same import again does nothing, an interrupted one
+    is continued, another one into the same folder is refused (StoreError) unless ``fresh``.
+    The figures stored beside the responses become the derived table ``imported.v1`` with
+    columns ``imported_<name>`` (float64, null where the file has none).  Notices of the
+    import are in the last entry of ``store.study["runs"]``.
+
+    Raises InputError that names the file, the record (counted from 0) and the remedy.
+    """
+    if not paths:
+        raise InputError("nothing to import; give files or folders of responses")
+    format_name = detect_format(paths) if format == "auto" else format
+    started = datetime.now(UTC)
+    imported = load_format(format_name).read(paths, problems)
+    request = {
+        "kind": "import",
+        "name": name if name is not None else out.resolve().name,
+        "format": format_name,
+        "files": imported.files,
+        "datasets": imported.datasets,
+        "size_known": imported.size_known,
+    }
+    store = Store.create(out, request=request, variants=imported.variants, baseline=imported.baseline, fresh=fresh)
+    with store.writing():
+        pending = [cell for cell in imported.cells if not _complete(store, cell)]
+        if not pending:
+            return store
+        store.write_problems(imported.problems)
+        for cell in pending:
+            _write_cell(store, cell)
+        store.add_run_info(
+            {
+                "kind": "import",
+                "version": __version__,
+                "started": started.isoformat(timespec="seconds"),
+                "ended": datetime.now(UTC).isoformat(timespec="seconds"),
+                "traces": sum(len(cell.traces) for cell in pending),
+                "notices": imported.notices,
+            }
+        )
+    return store
+
+
+def _complete(store: Store, cell: ImportedCell) -> bool:
+    if not store.sealed(cell.variant, cell.benchmark):
+        return False
+    stamp = store.derived_stamp("measures", IMPORTED_TABLE, cell.variant, cell.benchmark)
+    return stamp == store.cell_stamp(cell.variant, cell.benchmark)
+
+
+def _write_cell(store: Store, cell: ImportedCell) -> None:
+    where = (cell.variant, cell.benchmark)
+    if not store.sealed(*where):
+        there = set(store.trace_keys(*where))
+        store.append_traces(*where, [trace for trace in cell.traces if trace.key not in there])
+        store.seal(*where, [trace.key for trace in cell.traces])
+    store.write_measure(IMPORTED_TABLE, *where, metric_table(cell), store.cell_stamp(*where))
+
+
+def metric_table(cell: ImportedCell) -> pa.Table:
+    """The figures that came with a cell's traces: trace key, then ``imported_<name>`` (float64, nullable).
+
+    ``imported_extractive_match`` is always there; figures of other names follow it.
+    """
+    names = list(dict.fromkeys(["extractive_match", *sorted({name for row in cell.metrics for name in row})]))
+    columns = {key: [getattr(trace, key) for trace in cell.traces] for key in TRACE_KEY}
+    columns |= {f"imported_{name}": [row.get(name) for row in cell.metrics] for name in names}
+    fields = [*KEY_FIELDS, *(pa.field(f"imported_{name}", pa.float64()) for name in names)]
+    return pa.table(columns, schema=pa.schema(fields))
