@@ -160,6 +160,20 @@ class Verdict:
     note: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class RunInfo:
+    """What happened in one call of ``run`` or ``import``: appended to study.json, never used as input."""
+
+    command: str
+    started: str
+    ended: str
+    seconds: dict[str, float]
+    traces_made: int
+    versions: dict[str, str]
+    host: dict[str, str]
+    git_state: str | None
+
+
 TRACE_KEY = ["variant", "benchmark", "problem_id", "sample", "seed"]
 
 _TEXT, _INT, _REAL = pa.string(), pa.int64(), pa.float64()

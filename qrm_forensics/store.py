@@ -7,7 +7,7 @@
       problems.parquet
       checkpoints/<variant>/         quantized checkpoints, with recipe.json
       calibration/<model>.jsonl      the model's own reasoning, for calibration
-      traces/<variant>/<benchmark>/  part-*.parquet, then SEALED
+      traces/<variant>/<benchmark>/  journal.jsonl while it is written, part-*.parquet, then SEALED
       verdicts/<policy>/<variant>/<benchmark>.parquet     derived, deletable
       measures/<metric>.v<k>/<variant>/<benchmark>.parquet derived, deletable
 
@@ -23,7 +23,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -50,6 +50,7 @@ from qrm_forensics.records import (
 
 _VERSION_KEY = b"qrm_forensics.schema_version"
 _STAMP_KEY = b"qrm_forensics.stamp"
+_JOURNAL = "journal.jsonl"
 
 
 def _safe(name: str) -> str:
@@ -109,7 +110,9 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
         if not self.study_file.is_file():
-            raise StoreError(f"{self.root}: not a run folder (no study.json); make one with 'qrm-forensics run' or 'import'")
+            raise StoreError(
+                f"{self.root}: not a run folder (no study.json); make one with 'qrm-forensics run' or 'import'"
+            )
 
     # ---------------------------------------------------------------- the study
     @classmethod
@@ -191,7 +194,7 @@ class Store:
         write_text(self.study_file, _json(study))
 
     @contextmanager
-    def writing(self) -> Any:
+    def writing(self) -> Iterator[None]:
         """Hold the run folder's lock, so that two processes never write the same run."""
         lock_file = self.root / ".lock"
         with lock_file.open("w") as handle:
@@ -246,6 +249,46 @@ class Store:
         numbers = [int(p.stem.removeprefix("part-")) for p in folder.glob("part-*.parquet")]
         write_parquet(to_table(traces, TRACE_SCHEMA), folder / f"part-{max(numbers, default=-1) + 1:05d}.parquet")
 
+    @contextmanager
+    def cell_writer(self, variant: str, benchmark: str) -> Iterator[Callable[[Trace], None]]:
+        """Take traces one by one as they finish; each is on disk before the call returns.
+
+        Finished traces go to a journal (one JSON line each, which survives a kill of
+        the process) and become a Parquet part when the writer closes.  What a killed
+        process left in its journal is recovered first; only a torn last line is dropped.
+        """
+        self.recover(variant, benchmark)
+        journal = self._cell(variant, benchmark) / _JOURNAL
+        journal.parent.mkdir(parents=True, exist_ok=True)
+        with journal.open("w", encoding="utf-8") as handle:
+
+            def add(trace: Trace) -> None:
+                handle.write(json.dumps(asdict(trace), ensure_ascii=True) + "\n")
+                handle.flush()
+
+            try:
+                yield add
+            finally:
+                handle.close()
+                self.recover(variant, benchmark)
+
+    def recover(self, variant: str, benchmark: str) -> None:
+        """Turn what a journal holds into a part.  Safe to repeat: a key that is in a part already is not added."""
+        journal = self._cell(variant, benchmark) / _JOURNAL
+        if not journal.is_file():
+            return
+        known, traces = set(self.trace_keys(variant, benchmark)), []
+        with journal.open(encoding="utf-8") as handle:
+            for line in handle:
+                if not line.endswith("\n"):
+                    break  # the process was killed while it wrote this line
+                trace = from_row(Trace, json.loads(line))
+                if trace.key not in known:
+                    known.add(trace.key)
+                    traces.append(trace)
+        self.append_traces(variant, benchmark, traces)
+        journal.unlink()
+
     def trace_keys(self, variant: str, benchmark: str) -> list[Key]:
         """Keys of the traces that are there, as often as they are there."""
         keys: list[Key] = []
@@ -294,6 +337,13 @@ class Store:
                 parts.append(cell.take(order))
         return pa.concat_tables(parts).select(wanted)
 
+    def trace_count(self) -> int:
+        return sum(
+            pq.read_metadata(part).num_rows
+            for variant, benchmark in self.cells()
+            for part in self._cell(variant, benchmark).glob("part-*.parquet")
+        )
+
     def trace_records(self, variant: str, benchmark: str) -> list[Trace]:
         return [from_row(Trace, row) for row in self.traces(variant=variant, benchmark=benchmark).to_pylist()]
 
@@ -319,7 +369,9 @@ class Store:
             return None
         return metadata[_STAMP_KEY].decode() if _STAMP_KEY in metadata else None
 
-    def write_verdicts(self, policy: str, variant: str, benchmark: str, verdicts: Iterable[Verdict], stamp: str) -> None:
+    def write_verdicts(
+        self, policy: str, variant: str, benchmark: str, verdicts: Iterable[Verdict], stamp: str
+    ) -> None:
         path = self._derived("verdicts", policy, variant, benchmark)
         write_parquet(to_table(verdicts, VERDICT_SCHEMA), path, stamp)
 

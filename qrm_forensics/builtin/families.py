@@ -192,7 +192,11 @@ def remainder(rng: Random, level: int, slips: bool) -> Worked:
     rest = rng.randrange(divisor)
     n = divisor * quotient + rest
     question = rng.choice(
-        ("What is the remainder of {n} divided by {m}?", "Find {n} mod {m}.", "Divide {n} by {m}. What is the remainder?")
+        (
+            "What is the remainder of {n} divided by {m}?",
+            "Find {n} mod {m}.",
+            "Divide {n} by {m}. What is the remainder?",
+        )
     ).format(n=n, m=divisor)
 
     def attempt(slip: bool) -> tuple[list[str], int]:
@@ -224,9 +228,9 @@ def equation(rng: Random, level: int, slips: bool) -> Worked:
     a, b = rng.randint(2, 9), rng.randint(1, 30)
     x = rng.randint(3 * level - 1, 4 * level + 1)
     c = a * x + b
-    question = rng.choice(("Solve {a}x + {b} = {c}.", "Find x so that {a}x + {b} = {c}.", "If {a}x + {b} = {c}, what is x?")).format(
-        a=a, b=b, c=c
-    )
+    question = rng.choice(
+        ("Solve {a}x + {b} = {c}.", "Find x so that {a}x + {b} = {c}.", "If {a}x + {b} = {c}, what is x?")
+    ).format(a=a, b=b, c=c)
 
     def attempt(slip: bool) -> tuple[list[str], int]:
         lines, wrong_at = [f"I need {c}."], rng.randint(max(1, x - 3), x) if slip else -1
@@ -257,7 +261,9 @@ def base(rng: Random, level: int, slips: bool) -> Worked:
     """Write a number in another base by repeated division, checked by rebuilding it."""
     radix = rng.randint(2, 5)
     n = rng.randint(20 * level * level, (99, 249, 499)[level - 1])
-    question = rng.choice(("Write {n} in base {r}.", "What is {n} in base {r}?", "Convert {n} to base {r}.")).format(n=n, r=radix)
+    question = rng.choice(("Write {n} in base {r}.", "What is {n} in base {r}?", "Convert {n} to base {r}.")).format(
+        n=n, r=radix
+    )
 
     def attempt(slip: bool) -> tuple[list[str], int]:
         lines, value, out = [f"Divide by {radix} until it is 0."], n, []
@@ -303,7 +309,9 @@ def ordering(rng: Random, level: int, slips: bool) -> Worked:
     size = 2 * level + 3
     numbers = rng.sample(range(10, 100), size)
     listed = ", ".join(map(str, numbers))
-    question = rng.choice(("What is the median of {n}?", "Find the median of {n}.", "Order {n}. Which is in the middle?")).format(n=listed)
+    question = rng.choice(
+        ("What is the median of {n}?", "Find the median of {n}.", "Order {n}. Which is in the middle?")
+    ).format(n=listed)
     middle = size // 2
 
     def attempt(slip: bool) -> tuple[list[str], int]:

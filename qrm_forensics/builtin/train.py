@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -124,7 +123,9 @@ def build_model(args: argparse.Namespace, tokenizer: Any) -> Any:
     return Qwen2ForCausalLM(config)
 
 
-def batches(tokenizer: Any, seed: int, tokens_per_batch: int, max_length: int) -> Iterator[tuple[list[list[int]], list[int]]]:
+def batches(
+    tokenizer: Any, seed: int, tokens_per_batch: int, max_length: int
+) -> Iterator[tuple[list[list[int]], list[int]]]:
     """Right-padded-by-the-caller batches of similar length: token ids and prompt lengths."""
     source, rng = examples(seed), Random(seed)
     while True:
@@ -213,7 +214,12 @@ def train(args: argparse.Namespace) -> None:
         step += 1
         running.append(loss.item())
         if step % 50 == 0:
-            line = {"step": step, "tokens": tokens, "loss": round(sum(running) / len(running), 4), "seconds": round(spent)}
+            line = {
+                "step": step,
+                "tokens": tokens,
+                "loss": round(sum(running) / len(running), 4),
+                "seconds": round(spent),
+            }
             print(json.dumps(line), flush=True)
             with (out / "log.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")
@@ -235,7 +241,7 @@ def _save(out: Path, model: Any, optimizer: torch.optim.Optimizer, tokens: int, 
         "spent": spent,
     }
     torch.save(state, out / "state.tmp")
-    os.replace(out / "state.tmp", out / "state.pt")
+    (out / "state.tmp").replace(out / "state.pt")
     model.config.use_cache = True
     model.config.dtype = torch.bfloat16
     rounded = {k: v.to(torch.bfloat16) for k, v in model.state_dict().items()}

@@ -1,0 +1,64 @@
+# make demo   venv, install, run the built-in study, write the report (en, ko)
+# make test   venv, install, linters, types, layers, all tests
+# Another torch build:  make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
+
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint unit browser-deps golden wheel bench clean
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; set PYTHON=python3.11" >&2; exit 5; }
+	$(PYTHON) -m venv $(VENV)
+
+# torch first and alone, so that no other package picks its build
+$(VENV)/.torch: | $(BIN)/python
+	$(PIP) $(TORCH)
+	@touch $@
+
+$(VENV)/.demo: pyproject.toml $(VENV)/.torch
+	$(PIP) -e '.[models]'
+	@touch $@
+
+$(VENV)/.test: pyproject.toml $(VENV)/.torch
+	$(PIP) -e '.[models,test,dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo
+	$(BIN)/qrm-forensics run
+	$(BIN)/qrm-forensics report --lang ko --lang en
+
+test: $(VENV)/.test browser-deps lint unit
+
+lint: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# One thread per test worker: two workers with two threads each only get in each other's way.
+unit: $(VENV)/.test
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations=8
+
+# The browser tests need a Chromium and a font with Hangul. As root on Debian they are installed;
+# elsewhere the tests say what is missing and are skipped.
+browser-deps:
+	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && [ -f /etc/debian_version ]; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk >/dev/null; \
+	else echo "browser tests will be skipped: install chromium and a CJK font (Debian: apt-get install chromium fonts-noto-cjk)"; fi
+
+wheel: $(VENV)/.test
+	$(PIP) build
+	$(BIN)/python -m build
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -1,0 +1,246 @@
+"""The command line: parse, call, print the path that was made.
+
+Exit codes: 0 ok · 1 regression found · 2 bad usage or input · 3 not comparable ·
+4 insufficient data · 5 environment (missing extra, no device) · 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from qrm_forensics import __version__
+from qrm_forensics.errors import ForensicsError, InputError
+
+if TYPE_CHECKING:
+    from qrm_forensics.store import Store
+
+RUNS = Path("runs")
+
+
+class _Group(click.Group):
+    """Suggests the command that was probably meant."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1) if args else []
+            if near:
+                error.message += f" Did you mean {near[0]!r}?"
+            raise
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="qrm-forensics")
+def cli() -> None:
+    """Failure forensics for quantized reasoning models: where, how and why they break.
+
+    Without a study file, 'run' quantizes a built-in tiny reasoning model and measures
+    how it fails; 'report' then writes what was found. Nothing else is needed.
+    """
+
+
+_json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+
+
+@cli.command()
+@click.argument("study_file", metavar="[STUDY.yaml]", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run folder (default: runs/<study>-<hash of the request>)."
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Only the first N problems of each benchmark.")
+@click.option("--only", metavar="STEP", help="Do one step: quantize, generate, score or measure.")
+@click.option("--fresh", is_flag=True, help="Delete what the run folder holds and begin again.")
+@_json_option
+def run(
+    study_file: Path | None, out: Path | None, limit: int | None, only: str | None, fresh: bool, as_json: bool
+) -> None:
+    """Quantize, generate, score and measure.
+
+    Goes on where an earlier run of the same study stopped, however it stopped.
+    """
+    from qrm_forensics import builtin, pipeline
+    from qrm_forensics.cli.progress import observer
+    from qrm_forensics.study import demo_study, load_study
+
+    study = load_study(study_file) if study_file else demo_study(builtin.MAX_NEW_TOKENS)
+    if limit is not None:
+        cut = tuple(b.model_copy(update={"limit": limit}) for b in study.benchmarks)
+        study = study.model_copy(update={"benchmarks": cut})
+    plan = pipeline.make_plan(study)
+    target = out or pipeline.default_out(RUNS, study, pipeline.request_of(plan))
+    with observer(f"qrm-forensics {' '.join(sys.argv[1:])}") as told:
+        store = pipeline.run(plan, target, observer=told, only=only, fresh=fresh, command=" ".join(sys.argv[1:]))
+    store.study_file.touch()  # the newest run is the one that 'report' takes
+    _say(as_json, {"run": str(target), "traces": store.trace_count()}, f"{target}", _next_step("report", target))
+
+
+@cli.command("import")
+@click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--format", "fmt", default="auto", show_default=True, help="Format of the files: auto or qrm.")
+@click.option(
+    "--problems", type=click.Path(path_type=Path), help="Dataset folder or file, for gold answers, subjects, levels."
+)
+@click.option(
+    "--out", type=click.Path(path_type=Path), help="Run folder (default: runs/import-<name of the first path>)."
+)
+@click.option("--fresh", is_flag=True, help="Delete what the run folder holds and begin again.")
+@_json_option
+def import_(
+    paths: tuple[Path, ...], fmt: str, problems: Path | None, out: Path | None, fresh: bool, as_json: bool
+) -> None:
+    """Read response files that already exist, then score and measure them."""
+    from qrm_forensics.cli.progress import observer
+    from qrm_forensics.importers import import_run
+    from qrm_forensics.pipeline import derive
+
+    target = out or RUNS / f"import-{paths[0].resolve().name}"
+    with observer(f"qrm-forensics {' '.join(sys.argv[1:])}") as told:
+        told.begin("import", ", ".join(p.name for p in paths), 1)
+        store = import_run(paths, target, problems=problems, format=fmt, fresh=fresh)
+        told.advance()
+        told.end()
+        with store.writing():
+            derive(store, told)
+    store.study_file.touch()
+    _say(as_json, {"run": str(target), "traces": store.trace_count()}, f"{target}", _next_step("report", target))
+
+
+@cli.command()
+@click.argument("run_folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
+@click.option("--lang", "languages", multiple=True, help="Language: en or ko; may be repeated (default: en).")
+@click.option(
+    "--format", "formats", default="html,md,csv,tex", show_default=True, help="Comma-separated: html, md, csv, tex."
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Report folder (default: <RUN>/report).")
+@click.option(
+    "--templates", type=click.Path(path_type=Path, file_okay=False), help="Folder whose templates replace ours."
+)
+@click.option("--open", "open_it", is_flag=True, help="Open the report in the browser.")
+@_json_option
+def report(
+    run_folder: Path | None,
+    languages: tuple[str, ...],
+    formats: str,
+    out: Path | None,
+    templates: Path | None,
+    open_it: bool,
+    as_json: bool,
+) -> None:
+    """Write the report of a run: one offline HTML file, Markdown, tables, and the evidence of every number.
+
+    RUN left out means the newest run under runs/.
+    """
+    from qrm_forensics.report.context import build_context
+    from qrm_forensics.report.render import render
+
+    store = _run(run_folder)
+    chosen = [f.strip() for f in formats.split(",") if f.strip()]
+    target = out or store.root / "report"
+    written = render(build_context(store), list(languages) or ["en"], target, formats=chosen, templates=templates)
+    pages = [p for p in written if p.suffix == ".html"]
+    _say(as_json, {"report": str(target), "files": [str(p) for p in written]}, *map(str, pages or written))
+    if open_it and pages:
+        click.launch(str(pages[0].resolve()))
+
+
+@cli.command()
+@click.argument("run_folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--format", "fmt", type=click.Choice(["csv", "parquet", "json"]), help="Default: by the name of the file."
+)
+@click.option("--out", required=True, type=click.Path(path_type=Path, dir_okay=False), help="File to write.")
+@_json_option
+def export(run_folder: Path | None, fmt: str | None, out: Path, as_json: bool) -> None:
+    """Write one wide row per response: keys, verdicts and every measured column."""
+    from qrm_forensics.export import export_table, write_export
+
+    chosen = fmt or out.suffix.removeprefix(".")
+    if chosen not in ("csv", "parquet", "json"):
+        raise InputError(f"{out}: cannot tell the format from its name; add --format csv, parquet or json")
+    table = export_table(_run(run_folder))
+    write_export(table, chosen, out)
+    _say(as_json, {"file": str(out), "rows": table.num_rows, "columns": table.num_columns}, str(out))
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("recipe")
+@click.option(
+    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Checkpoint folder to write."
+)
+@click.option("--calibration", type=click.Path(path_type=Path), help="The model's own responses (JSON Lines).")
+@click.option("--samples", default=128, show_default=True, help="Calibration crops.")
+@click.option("--length", default=2048, show_default=True, help="Tokens per calibration crop.")
+@_json_option
+def quantize(
+    model: str, recipe: str, out: Path, calibration: Path | None, samples: int, length: int, as_json: bool
+) -> None:
+    """Quantize MODEL ('builtin' or a Hugging Face folder) with RECIPE, for example awq-w3g128."""
+    from qrm_forensics import pipeline
+    from qrm_forensics.cli.progress import observer
+    from qrm_forensics.recipes import Recipe
+    from qrm_forensics.study import CalibrationSpec
+
+    spec = CalibrationSpec(path=str(calibration) if calibration else None, samples=samples, length=length)
+    with observer(f"qrm-forensics {' '.join(sys.argv[1:])}") as told:
+        made = pipeline.quantize_one(model, Recipe.parse(recipe), out, spec, told)
+    _say(as_json, {"checkpoint": made.path, "recipe": made.recipe, "content_hash": made.content_hash}, made.path)
+
+
+@cli.command()
+@_json_option
+def doctor(as_json: bool) -> None:
+    """Say what this machine can do: versions, devices, fonts, and which commands will work."""
+    from qrm_forensics.cli.doctor import examine
+
+    findings = examine()
+    if as_json:
+        click.echo(json.dumps({f.name: {"ok": f.ok, "found": f.found, "remedy": f.remedy} for f in findings}, indent=2))
+        return
+    width = max(len(f.name) for f in findings)
+    for f in findings:
+        mark = click.style("ok     ", fg="green") if f.ok else click.style("missing", fg="yellow")
+        click.echo(f"{f.name:<{width}}  {mark}  {f.found}" + (f"  ({f.remedy})" if f.remedy else ""))
+
+
+def _run(folder: Path | None) -> Store:
+    from qrm_forensics.store import Store, newest_run
+
+    return Store(folder) if folder else newest_run(RUNS)
+
+
+def _next_step(command: str, target: Path) -> str:
+    return click.style(f"next: qrm-forensics {command} {target}", dim=True)
+
+
+def _say(as_json: bool, result: dict[str, Any], *lines: str) -> None:
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False))
+    else:
+        for line in lines:
+            click.echo(line)
+
+
+def main() -> None:
+    """Entry point: errors become one line on standard error and their exit code."""
+    try:
+        code = cli.main(standalone_mode=False)
+    except ForensicsError as error:
+        click.echo(f"{click.style('error:', fg='red', bold=True)} {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        command = " ".join(["qrm-forensics", *sys.argv[1:]])
+        click.echo(f"\ninterrupted; what was finished is kept. Go on with: {command.replace(' --fresh', '')}", err=True)
+        sys.exit(130)
+    sys.exit(code if isinstance(code, int) else 0)

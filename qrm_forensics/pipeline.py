@@ -1,0 +1,456 @@
+"""From a study to a measured run folder: the steps in order, each resumable, each repeatable alone.
+
+``run`` plans everything first (which traces there have to be), then makes what is
+missing.  A cell (one variant on one benchmark) that is sealed is never touched again;
+verdicts and measures are made again only where what they were made from has changed.
+Nothing is printed here: an :class:`Observer` is told.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Protocol
+
+import pyarrow as pa
+
+from qrm_forensics import __version__, builtin
+from qrm_forensics.benchmarks.datasets import load_dataset
+from qrm_forensics.errors import InputError
+from qrm_forensics.generate import Generator, get_generator
+from qrm_forensics.measure import run_metrics
+from qrm_forensics.metrics import all_metrics
+from qrm_forensics.recipes import Recipe, Sampling
+from qrm_forensics.records import Key, Kind, ModelRef, Problem, Request, RunInfo, Trace, Variant
+from qrm_forensics.score import POLICIES, Grader, scorer_version
+from qrm_forensics.store import Store, hash_of, write_text
+from qrm_forensics.study import CalibrationSpec, Study
+
+STEPS = ("quantize", "generate", "score", "measure")
+
+
+class Observer(Protocol):
+    """Is told what goes on.  ``facts`` are short live values, such as the share that is truncated."""
+
+    def begin(self, step: str, what: str, total: int, done: int = 0) -> None: ...
+
+    def advance(self, amount: int = 1, **facts: str) -> None: ...
+
+    def end(self, note: str = "") -> None: ...
+
+
+class Silent:
+    """An observer that does nothing."""
+
+    def begin(self, step: str, what: str, total: int, done: int = 0) -> None:
+        return
+
+    def advance(self, amount: int = 1, **facts: str) -> None:
+        return
+
+    def end(self, note: str = "") -> None:
+        return
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a study has to become: problems, variants and the sources of the variants."""
+
+    study: Study
+    problems: tuple[Problem, ...]
+    variants: tuple[Variant, ...]
+    sources: dict[str, Path]
+    recipes: dict[str, Recipe]
+    baseline: str
+
+    def benchmarks(self) -> list[str]:
+        return list(dict.fromkeys(p.benchmark for p in self.problems))
+
+    def requests(self, variant: str, benchmark: str) -> list[Request]:
+        """Every planned sample of one cell, problem by problem."""
+        sampling = self.study.sampling
+        return [
+            Request(variant, problem, sample, seed)
+            for problem in self.problems
+            if problem.benchmark == benchmark
+            for seed in sampling.seeds
+            for sample in range(sampling.samples)
+        ]
+
+
+def make_plan(study: Study) -> Plan:
+    """Resolve names to folders and problems.  Raises InputError before anything is computed."""
+    sources = {name: _source(name) for name in study.models}
+    several = len(study.models) > 1
+    variants, variant_sources, recipes = [], {}, {}
+    ordered = sorted(study.recipes, key=lambda r: r != study.baseline)
+    for name, folder in sources.items():
+        model = builtin.MODEL_NAME if name == builtin.NAME else folder.name
+        for recipe in ordered:
+            identity = f"{model}--{recipe}" if several else str(recipe)
+            if identity in variant_sources:
+                raise InputError(f"models: two folders are called {model!r}; rename one of them")
+            variants.append(Variant(identity, model, str(recipe), recipe.quant_shards))
+            variant_sources[identity] = folder
+            recipes[identity] = recipe
+    problems: list[Problem] = []
+    for spec in study.benchmarks:
+        if spec.name == builtin.NAME:
+            problems += builtin.problems(spec.limit or 200)
+        elif spec.path is None:
+            raise InputError(f"benchmarks: {spec.name} needs a path to a JSON Lines file with 'problem' and 'answer'")
+        else:
+            problems += _file_problems(spec.name, Path(spec.path), spec.limit, list(sources.values()))
+    baseline = next(v.id for v in variants if recipes[v.id] == study.baseline)
+    return Plan(study, tuple(problems), tuple(variants), variant_sources, recipes, baseline)
+
+
+def _source(name: str) -> Path:
+    if name == builtin.NAME:
+        return builtin.weights_dir()
+    folder = Path(name).expanduser()
+    if not (folder / "config.json").is_file():
+        raise InputError(f"models: {name!r} is neither 'builtin' nor a Hugging Face folder with a config.json")
+    return folder
+
+
+def _file_problems(name: str, path: Path, limit: int | None, models: Sequence[Path]) -> list[Problem]:
+    from qrm_forensics.generate.prompts import math_prompts
+
+    problems = load_dataset(path).problems[:limit]
+    prompts = math_prompts(models, [p.question for p in problems])
+    return [
+        Problem(name, p.id, p.question, prompt, p.answer, Kind.MATH, p.subject, p.level)
+        for p, prompt in zip(problems, prompts, strict=True)
+    ]
+
+
+def request_of(plan: Plan) -> dict[str, object]:
+    """What identifies a run: the study, the problems and the weights, not the machine."""
+    from qrm_forensics.quantize import content_hash
+
+    return {
+        "kind": "run",
+        "study": plan.study.model_dump(mode="json", exclude={"languages", "backend"}),
+        "problems": hash_of([asdict(p) for p in plan.problems]),
+        "sources": {str(i): content_hash(folder) for i, folder in enumerate(dict.fromkeys(plan.sources.values()))},
+    }
+
+
+def default_out(runs: Path, study: Study, request: dict[str, object]) -> Path:
+    """The folder of a request under ``runs``: the same request finds the same folder again."""
+    return runs / f"{study.name}-{hash_of(request)[:8]}"
+
+
+def run(
+    plan: Plan,
+    out: Path,
+    *,
+    observer: Observer | None = None,
+    only: str | None = None,
+    fresh: bool = False,
+    generator: Generator | None = None,
+    command: str = "run",
+) -> Store:
+    """Make (or finish) the run of ``plan`` in ``out``.
+
+    ``only`` does one of STEPS and leaves the others as they are.  ``generator``
+    replaces the study's backend (for scripted and replayed runs).  Raises StoreError where the
+    folder belongs to a different request.
+    """
+    if only is not None and only not in STEPS:
+        raise InputError(f"--only {only}: unknown step; known steps: {', '.join(STEPS)}")
+    watch = _Stopwatch(command)
+    observer = observer or Silent()
+    store = Store.create(out, request=request_of(plan), variants=plan.variants, baseline=plan.baseline, fresh=fresh)
+    with store.writing():
+        store.write_problems(plan.problems)
+        if only in (None, "quantize", "generate"):
+            _quantize_and_generate(plan, store, observer, watch, only, generator)
+        derive(store, observer, watch, steps=("score", "measure") if only is None else (only,))
+        store.add_run_info(asdict(watch.info()))
+    return store
+
+
+def _quantize_and_generate(
+    plan: Plan, store: Store, observer: Observer, watch: _Stopwatch, only: str | None, generator: Generator | None
+) -> None:
+    for variant in plan.variants:
+        open_cells = [b for b in plan.benchmarks() if not store.sealed(variant.id, b)]
+        if not open_cells:
+            continue
+        model = None
+        if generator is None:
+            with watch.timing("quantize"):
+                model = _checkpoint(plan, store, variant, observer)
+        if only == "quantize":
+            continue
+        with watch.timing("generate"):
+            _generate(plan, store, variant, model, open_cells, observer, watch, generator)
+
+
+def _checkpoint(plan: Plan, store: Store, variant: Variant, observer: Observer) -> ModelRef:
+    return _make_checkpoint(
+        plan.sources[variant.id],
+        plan.recipes[variant.id],
+        store.checkpoint_dir(variant.id),
+        plan.study.calibration,
+        store.calibration_file(variant.model),
+        _backend(plan.study),
+        observer,
+    )
+
+
+def quantize_one(model: str, recipe: Recipe, out: Path, spec: CalibrationSpec, observer: Observer) -> ModelRef:
+    """One checkpoint, outside of any run; ``model`` is ``builtin`` or a Hugging Face folder."""
+    own_text = out.parent / f"{out.name}.calibration.jsonl"
+    return _make_checkpoint(_source(model), recipe, out, spec, own_text, get_generator("embedded"), observer)
+
+
+def _make_checkpoint(
+    source: Path,
+    recipe: Recipe,
+    out: Path,
+    spec: CalibrationSpec,
+    own_text: Path,
+    backend: Generator,
+    observer: Observer,
+) -> ModelRef:
+    from qrm_forensics.quantize import content_hash, load_calibration, needs_calibration, quantize, refuse
+
+    if not recipe.quantized:
+        return ModelRef(str(source), None, str(recipe), content_hash(source), "original")
+    reason = refuse(recipe)
+    if reason:
+        raise InputError(f"recipe {recipe}: {reason}")
+    calibration = None
+    if needs_calibration(recipe):
+        text = Path(spec.path) if spec.path is not None else own_text
+        if spec.path is None and not own_text.is_file():
+            _write_own_text(source, recipe, own_text, spec.samples, backend, observer)
+        calibration = load_calibration(text, source, preset=recipe.preset, samples=spec.samples, length=spec.length)
+    seen = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal seen
+        if seen == 0:
+            observer.begin("quantize", str(recipe), total)
+        observer.advance(done - seen)
+        seen = done
+
+    made = quantize(source, recipe, out, calibration, progress=progress)
+    if seen:
+        observer.end()
+    return made
+
+
+def _write_own_text(
+    source: Path, recipe: Recipe, target: Path, count: int, backend: Generator, observer: Observer
+) -> None:
+    """The built-in model's own reasoning on training-side problems, in the layout of the paper's repository."""
+    if source != builtin.weights_dir():
+        raise InputError(
+            f"calibration: {recipe} needs the model's own responses; give a file with 'full_prompt' and "
+            "'generated_text' (only the built-in model writes its own)"
+        )
+    problems = builtin.calibration_problems(count)
+    observer.begin("calibrate", "the model writes its own calibration text", len(problems))
+    rows: dict[str, dict[str, str]] = {}
+    with backend.open(ModelRef(str(source), None, "bf16", None, "original")) as session:
+        sampling = Sampling(max_new_tokens=builtin.MAX_NEW_TOKENS)
+        for trace in session.sample([Request("calibration", p, 0, 42) for p in problems], sampling):
+            if trace.text is None:
+                raise InputError(f"calibration: {trace.problem_id} could not be generated: {trace.error}")
+            rows[trace.problem_id] = {"full_prompt": trace.prompt, "generated_text": trace.text}
+            observer.advance()
+    write_text(target, "".join(json.dumps(rows[p.id], ensure_ascii=False) + "\n" for p in problems))
+    observer.end()
+
+
+def _backend(study: Study) -> Generator:
+    return get_generator(study.backend.name, batch_size=study.backend.batch_size, device=study.backend.device)
+
+
+def _generate(
+    plan: Plan,
+    store: Store,
+    variant: Variant,
+    model: ModelRef | None,
+    benchmarks: Sequence[str],
+    observer: Observer,
+    watch: _Stopwatch,
+    generator: Generator | None,
+) -> None:
+    backend = generator or _backend(plan.study)
+    opened = model or ModelRef("", None, variant.recipe, None, "original")
+    with backend.open(opened) as session:
+        for benchmark in benchmarks:
+            planned = plan.requests(variant.id, benchmark)
+            store.recover(variant.id, benchmark)
+            there: set[Key] = set(store.trace_keys(variant.id, benchmark))
+            missing = [r for r in planned if r.key not in there]
+            observer.begin("generate", f"{variant.id} · {benchmark}", len(planned), len(there))
+            live = _Live()
+            with store.cell_writer(variant.id, benchmark) as add:
+                for trace in session.sample(missing, plan.study.sampling):
+                    add(trace)
+                    watch.traces_made += 1
+                    observer.advance(**live.facts(trace))
+            store.seal(variant.id, benchmark, [r.key for r in planned])
+            observer.end()
+
+
+class _Live:
+    """Live facts about the responses that one call has made so far."""
+
+    def __init__(self) -> None:
+        self.start = time.perf_counter()
+        self.tokens = self.traces = self.truncated = self.looping = 0
+
+    def facts(self, trace: Trace) -> dict[str, str]:
+        from qrm_forensics.metrics.tail_loop import has_tail_loop
+
+        self.traces += 1
+        self.tokens += trace.completion_tokens or 0
+        self.truncated += trace.finish == "length"
+        if trace.text is not None:
+            self.looping += has_tail_loop(trace.text, trace.token_ids)
+        rate = self.tokens / max(time.perf_counter() - self.start, 1e-9)
+        return {
+            "tokens/s": f"{rate:,.0f}",
+            "truncated": f"{self.truncated / self.traces:.0%}",
+            "looping": f"{self.looping / self.traces:.0%}",
+        }
+
+
+# ------------------------------------------------------------------ derived tables
+def derive(
+    store: Store,
+    observer: Observer | None = None,
+    watch: _Stopwatch | None = None,
+    *,
+    steps: Sequence[str] = ("score", "measure"),
+    workers: int | None = None,
+) -> None:
+    """Score and measure every cell whose derived tables are missing or stale."""
+    observer = observer or Silent()
+    watch = watch or _Stopwatch("derive")
+    if "score" in steps:
+        with watch.timing("score"):
+            _score(store, observer, workers or min(2, os.cpu_count() or 1))
+    if "measure" in steps:
+        with watch.timing("measure"):
+            _measure(store, observer)
+
+
+def _score(store: Store, observer: Observer, workers: int) -> None:
+    problems = store.problems()
+    golds = hash_of([[b, i, p.gold, str(p.kind)] for (b, i), p in problems.items()])
+    stale: list[tuple[str, str, str]] = []
+    for variant, benchmark in store.cells():
+        stamp = hash_of([store.cell_stamp(variant, benchmark), golds, scorer_version()])
+        known = [store.derived_stamp("verdicts", policy, variant, benchmark) for policy in POLICIES]
+        if any(k != stamp for k in known):
+            stale.append((variant, benchmark, stamp))
+    if not stale:
+        return
+    with Grader(workers=workers) as grader:
+        for variant, benchmark, stamp in stale:
+            traces = store.trace_records(variant, benchmark)
+            pairs = [(problems[benchmark, t.problem_id], t) for t in traces]
+            observer.begin("score", f"{variant} · {benchmark}", len(pairs) * len(POLICIES))
+            verdicts = []
+            for verdict in grader.grade(pairs, policies=POLICIES):
+                verdicts.append(verdict)
+                observer.advance()
+            for policy in POLICIES:
+                kept = [v for v in verdicts if v.policy == policy]
+                store.write_verdicts(policy, variant, benchmark, kept, stamp)
+            observer.end()
+
+
+def _measure(store: Store, observer: Observer) -> None:
+    metrics = all_metrics()
+    for variant, benchmark in store.cells():
+        cell = store.cell_stamp(variant, benchmark)
+        stale = [
+            m for m in metrics if store.derived_stamp("measures", f"{m.name}.v{m.version}", variant, benchmark) != cell
+        ]
+        if not stale:
+            continue
+        traces: pa.Table = store.traces(variant=variant, benchmark=benchmark)
+        observer.begin("measure", f"{variant} · {benchmark}", len(stale))
+        for m in stale:
+            for table in run_metrics(traces, [m]).values():
+                store.write_measure(f"{m.name}.v{m.version}", variant, benchmark, table, cell)
+            observer.advance()
+        observer.end()
+
+
+# --------------------------------------------------------------------- bookkeeping
+class _Stopwatch:
+    """Collects what RunInfo says about one call."""
+
+    def __init__(self, command: str, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.command, self.clock = command, clock
+        self.started = _now()
+        self.seconds: dict[str, float] = {}
+        self.traces_made = 0
+
+    @contextmanager
+    def timing(self, step: str) -> Iterator[None]:
+        start = self.clock()
+        try:
+            yield
+        finally:
+            self.seconds[step] = round(self.seconds.get(step, 0.0) + self.clock() - start, 3)
+
+    def info(self) -> RunInfo:
+        return RunInfo(
+            command=self.command,
+            started=self.started,
+            ended=_now(),
+            seconds=self.seconds,
+            traces_made=self.traces_made,
+            versions=_versions(),
+            host={"system": platform.platform(), "machine": platform.machine(), "cpus": str(os.cpu_count())},
+            git_state=_git_state(),
+        )
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _versions() -> dict[str, str]:
+    found = {"qrm-forensics": __version__, "python": platform.python_version()}
+    for name in ("torch", "transformers", "math-verify", "pyarrow", "numpy", "vllm"):
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _git_state() -> str | None:
+    """Commit of the checkout that the program runs from, '+' if it has changes; None outside of one."""
+    here = Path(__file__).resolve().parent.parent
+    if not (here / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5
+        )
+        changed = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, timeout=5)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return commit.stdout.strip() + "+" * bool(changed.stdout.strip()) if commit.returncode == 0 else None

@@ -1,0 +1,149 @@
+"""A study file: what to quantize, what to ask, how to sample.  Read once, checked whole.
+
+A message about a study file names the file, the key at fault and, for a misspelt key,
+the key that was probably meant.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from qrm_forensics.errors import InputError
+from qrm_forensics.recipes import Recipe, Sampling
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class BenchmarkSpec(_Part):
+    """A set of problems: ``builtin``, or a JSON Lines file with ``problem`` and ``answer``."""
+
+    name: str
+    path: str | None = None
+    limit: Annotated[int, Field(ge=1)] | None = None
+
+
+class BackendSpec(_Part):
+    """What generates the responses."""
+
+    name: str = "embedded"
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    device: str = "auto"
+
+
+class CalibrationSpec(_Part):
+    """Text for calibration: ``samples`` crops of ``length`` tokens.
+
+    ``path`` is a file of the model's own responses in the layout of the paper's
+    repository.  Without it, the built-in model writes its own.
+    """
+
+    path: str | None = None
+    samples: Annotated[int, Field(ge=1)] = 128
+    length: Annotated[int, Field(ge=16)] = 2048
+
+
+class Study(_Part):
+    """One study: every model × recipe answers every benchmark."""
+
+    name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$")]
+    models: Annotated[tuple[str, ...], Field(min_length=1)]
+    recipes: Annotated[tuple[Recipe, ...], Field(min_length=1)]
+    benchmarks: Annotated[tuple[BenchmarkSpec, ...], Field(min_length=1)]
+    sampling: Sampling = Sampling()
+    backend: BackendSpec = BackendSpec()
+    calibration: CalibrationSpec = CalibrationSpec()
+    baseline: Recipe = Recipe(method="bf16")
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en", "ko")
+
+    @field_validator("recipes", "baseline", mode="before")
+    @classmethod
+    def _read_recipes(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return Recipe.parse(value)
+        if isinstance(value, list | tuple):
+            return tuple(Recipe.parse(item) if isinstance(item, str) else item for item in value)
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        for what, values in (
+            ("recipes", [str(r) for r in self.recipes]),
+            ("models", list(self.models)),
+            ("benchmarks", [b.name for b in self.benchmarks]),
+        ):
+            repeated = sorted({v for v in values if values.count(v) > 1})
+            if repeated:
+                raise ValueError(f"{what}: {', '.join(repeated)} is there more than once")
+        if self.baseline not in self.recipes:
+            raise ValueError(f"baseline {self.baseline} is not one of the recipes; add it to recipes, or name another")
+        return self
+
+
+#: Recipes of the study that runs without a study file.
+DEMO_RECIPES = ("bf16", "awq-w4g128", "awq-w3g128", "gptq-w3g128", "rtn-w3g128", "gptq-w2g128")
+DEMO_PROBLEMS = 200
+
+
+def demo_study(max_new_tokens: int) -> Study:
+    """The study of ``qrm-forensics run`` without arguments: the built-in model on its own benchmark."""
+    return Study(
+        name="demo",
+        models=("builtin",),
+        recipes=tuple(Recipe.parse(r) for r in DEMO_RECIPES),
+        benchmarks=(BenchmarkSpec(name="builtin", limit=DEMO_PROBLEMS),),
+        sampling=Sampling(max_new_tokens=max_new_tokens),
+        calibration=CalibrationSpec(samples=64, length=512),
+    )
+
+
+def load_study(path: Path) -> Study:
+    """Read a study file.  Raises InputError that names the file and the key."""
+    try:
+        raw = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such study file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: expected keys such as name, models, recipes; found {type(raw).__name__}")
+    try:
+        return Study.model_validate(raw)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+    except ValidationError as error:
+        raise InputError(f"{path}: {_explain(error)}") from None
+
+
+def _explain(error: ValidationError) -> str:
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"]) or "study"
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        known = _keys_at(first["loc"][:-1])
+        near = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
+        return f"unknown key {where!r}; {hint}"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return f"{where}: {message}{more}"
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    parts: dict[str, type[BaseModel]] = {
+        "benchmarks": BenchmarkSpec,
+        "sampling": Sampling,
+        "backend": BackendSpec,
+        "calibration": CalibrationSpec,
+        "recipes": Recipe,
+        "baseline": Recipe,
+    }
+    model: type[BaseModel] = parts.get(str(location[0]), Study) if location else Study
+    return list(model.model_fields)
