@@ -101,7 +101,7 @@ def _array(path: Path, text: str) -> list[dict[str, Any]]:
     while True:
         if position >= len(text):
             raise _cut(path, len(records))
-        record, position = _value(path, text, position, len(records), cut=not text.endswith("]"))
+        record, position = _value(path, text, position, len(records), last="]")
         records.append(_checked(path, record, len(records)))
         position = _skip(text, position)
         if text[position : position + 1] == "]":
@@ -130,7 +130,7 @@ def _lines(path: Path, text: str) -> list[dict[str, Any]]:
     # Not splitlines(): U+2028 and the like may stand unescaped inside a JSON string.
     lines = [line for line in (line.strip(_SPACE) for line in text.split("\n")) if line]
     for index, line in enumerate(lines):
-        record, end = _value(path, line, 0, index, cut=index == len(lines) - 1 and not line.endswith("}"))
+        record, end = _value(path, line, 0, index, last="}" if index == len(lines) - 1 else None)
         if _skip(line, end) != len(line):
             raise InputError(f"{at(path, index)}: more than one value on its line; write one object per line")
         records.append(_checked(path, record, index))
@@ -143,13 +143,15 @@ def _skip(text: str, position: int) -> int:
     return position
 
 
-def _value(path: Path, text: str, position: int, index: int, *, cut: bool) -> tuple[Any, int]:
+def _value(path: Path, text: str, position: int, index: int, *, last: str | None) -> tuple[Any, int]:
+    """One value and where it ends.  ``last`` is what a whole text ends with, null where the file goes on after it."""
     try:
         return _DECODER.raw_decode(text, position)
     except _DuplicateKey as error:
         raise InputError(f"{at(path, index)}: key {str(error)!r} is there twice; remove one") from None
     except json.JSONDecodeError as error:
-        if cut or error.msg.startswith("Unterminated string"):
+        at_end = error.pos >= len(text) or error.msg.startswith("Unterminated string")
+        if last is not None and (at_end or not text.endswith(last)):
             raise _cut(path, index) from None
         _broken(path, index, f"{error.msg} at character {error.pos - position} of it")
     except RecursionError:

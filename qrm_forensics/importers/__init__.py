@@ -6,7 +6,9 @@ the table below names it, and it is imported only when asked for.
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +20,7 @@ from qrm_forensics import __version__
 from qrm_forensics.benchmarks.json_records import refuse_pointer
 from qrm_forensics.errors import InputError
 from qrm_forensics.importers.imported import Imported, ImportedCell
-from qrm_forensics.records import KEY_FIELDS, TRACE_KEY
+from qrm_forensics.records import KEY_FIELDS, TRACE_KEY, RunInfo
 from qrm_forensics.store import Store
 
 #: Format name -> module.  The order is the order of detection.
@@ -76,7 +78,7 @@ def import_run(
     is continued, another one into the same folder is refused (StoreError) unless ``fresh``.
     The figures stored beside the responses become the derived table ``imported.v1`` with
     columns ``imported_<name>`` (float64, null where the file has none).  Notices of the
-    import are in the last entry of ``store.study["runs"]``.
+    import are kept in study.json; ``notices`` reads them.
 
     Raises InputError that names the file, the record (counted from 0) and the remedy.
     """
@@ -102,16 +104,29 @@ def import_run(
         for cell in pending:
             _write_cell(store, cell)
         store.add_run_info(
-            {
-                "kind": "import",
-                "version": __version__,
-                "started": started.isoformat(timespec="seconds"),
-                "ended": datetime.now(UTC).isoformat(timespec="seconds"),
-                "traces": sum(len(cell.traces) for cell in pending),
-                "notices": imported.notices,
-            }
+            {**asdict(_run_info(started, sum(len(cell.traces) for cell in pending))), "notices": imported.notices}
         )
     return store
+
+
+def notices(store: Store) -> list[str]:
+    """What the imports of this run had to say, oldest first: sentences, each once."""
+    told = [notice for run in store.study["runs"] for notice in run.get("notices", [])]
+    return list(dict.fromkeys(told))
+
+
+def _run_info(started: datetime, traces: int) -> RunInfo:
+    ended = datetime.now(UTC)
+    return RunInfo(
+        command="import",
+        started=started.isoformat(timespec="seconds"),
+        ended=ended.isoformat(timespec="seconds"),
+        seconds={"import": round((ended - started).total_seconds(), 3)},
+        traces_made=traces,
+        versions={"qrm-forensics": __version__, "python": platform.python_version()},
+        host={"system": platform.platform(), "machine": platform.machine()},
+        git_state=None,
+    )
 
 
 def _complete(store: Store, cell: ImportedCell) -> bool:

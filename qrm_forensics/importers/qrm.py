@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qrm_forensics.benchmarks.datasets import Dataset, find_datasets, load_dataset
+from qrm_forensics.benchmarks.files import Dataset, find_datasets, load_dataset
 from qrm_forensics.benchmarks.join import Asked, ProblemBook, kind_of
 from qrm_forensics.benchmarks.json_records import at, read_records
 from qrm_forensics.errors import InputError
@@ -39,7 +39,9 @@ class ResponseFile:
 def detect(path: Path) -> bool:
     """Whether a file or folder looks like this layout: by folder names, else by the keys of the first record."""
     files = _below(path)
-    if any(is_variant_folder(p.parent.name) for p in files) or is_variant_folder(_absolute(path).name):
+    here = _absolute(path)
+    folders = [here, *(p for p in here.rglob("*") if p.is_dir())] if path.is_dir() else [here.parent]
+    if any(is_variant_folder(folder.name) for folder in folders):
         return True
     if not files:
         return False
