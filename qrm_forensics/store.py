@@ -132,7 +132,8 @@ class Store:
         root = Path(root)
         request_hash = hash_of(request)
         study_file = root / "study.json"
-        if fresh and study_file.exists():
+        cleared = fresh and study_file.exists()
+        if cleared:
             _remove_run(root)
         if study_file.exists():
             known = Store(root)
@@ -143,7 +144,7 @@ class Store:
                     "choose another --out, or add --fresh to delete what is there"
                 )
             return known
-        if root.exists() and any(root.iterdir()):
+        if not cleared and root.exists() and any(root.iterdir()):
             raise StoreError(f"{root}: exists, is not empty and is not a run folder; choose another --out")
         write_text(
             study_file,
