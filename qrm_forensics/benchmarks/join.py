@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from qrm_forensics.benchmarks.files import Dataset, DatasetProblem
+from qrm_forensics.benchmarks.datasets import Dataset, DatasetProblem
 from qrm_forensics.benchmarks.prompts import normalized, question_of
 from qrm_forensics.errors import InputError
 from qrm_forensics.records import Kind, Problem

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qrm_forensics.benchmarks.files import Dataset, find_datasets, load_dataset
+from qrm_forensics.benchmarks.datasets import Dataset, find_datasets, load_dataset
 from qrm_forensics.benchmarks.join import Asked, ProblemBook, kind_of
 from qrm_forensics.benchmarks.json_records import at, read_records
 from qrm_forensics.errors import InputError

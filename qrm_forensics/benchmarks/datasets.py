@@ -14,7 +14,6 @@ from typing import Any
 
 from qrm_forensics.benchmarks.json_records import at, read_records
 from qrm_forensics.errors import InputError
-from qrm_forensics.records import Kind, Problem
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,17 +99,6 @@ def load_dataset(path: Path) -> Dataset:
             )
         )
     return Dataset(path, problems, file.sha256)
-
-
-def load_problems(path: Path, benchmark: str) -> list[Problem]:
-    """A problem file as problems to be asked: kind ``math``, and the bare question where a prompt will be.
-
-    Raises InputError as ``load_dataset`` does.
-    """
-    return [
-        Problem(benchmark, p.id, p.question, p.question, p.answer, Kind.MATH, p.subject, p.level)
-        for p in load_dataset(path).problems
-    ]
 
 
 def _text(record: dict[str, Any], names: tuple[str, ...], where: str) -> str:
