@@ -140,7 +140,7 @@ def test_another_request_in_the_same_folder_is_refused(plan: pipeline.Plan, tmp_
     backend = get_generator("scripted", function=answer)
     pipeline.run(plan, tmp_path / "run", generator=backend)
     other = pipeline.make_plan(study(limit=9))
-    with pytest.raises(StoreError, match="different request.*--fresh"):
+    with pytest.raises(StoreError, match=r"different request.*--fresh"):
         pipeline.run(other, tmp_path / "run", generator=backend)
     fresh = pipeline.run(other, tmp_path / "run", generator=backend, fresh=True)
     assert fresh.trace_count() == 18
