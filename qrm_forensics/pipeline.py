@@ -63,10 +63,14 @@ class Silent:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a study has to become: problems, variants and the sources of the variants."""
+    """What a study has to become: problems, variants and the sources of the variants.
+
+    ``problems`` are those of the whole benchmarks; ``limits`` says how many of each are asked.
+    """
 
     study: Study
     problems: tuple[Problem, ...]
+    limits: dict[str, int]
     variants: tuple[Variant, ...]
     sources: dict[str, Path]
     recipes: dict[str, Recipe]
@@ -78,10 +82,10 @@ class Plan:
     def requests(self, variant: str, benchmark: str) -> list[Request]:
         """Every planned sample of one cell, problem by problem."""
         sampling = self.study.sampling
+        asked = [p for p in self.problems if p.benchmark == benchmark][: self.limits[benchmark]]
         return [
             Request(variant, problem, sample, seed)
-            for problem in self.problems
-            if problem.benchmark == benchmark
+            for problem in asked
             for seed in sampling.seeds
             for sample in range(sampling.samples)
         ]
@@ -103,15 +107,18 @@ def make_plan(study: Study) -> Plan:
             variant_sources[identity] = folder
             recipes[identity] = recipe
     problems: list[Problem] = []
+    limits = {}
     for spec in study.benchmarks:
         if spec.name == builtin.NAME:
-            problems += builtin.problems(spec.limit or 200)
+            whole = builtin.problems(max(spec.limit or 0, builtin.BENCHMARK_SIZE))
         elif spec.path is None:
             raise InputError(f"benchmarks: {spec.name} needs a path to a JSON Lines file with 'problem' and 'answer'")
         else:
-            problems += _file_problems(spec.name, Path(spec.path), spec.limit, list(sources.values()))
+            whole = _file_problems(spec.name, Path(spec.path), list(sources.values()))
+        problems += whole
+        limits[whole[0].benchmark] = spec.limit or len(whole)
     baseline = next(v.id for v in variants if recipes[v.id] == study.baseline)
-    return Plan(study, tuple(problems), tuple(variants), variant_sources, recipes, baseline)
+    return Plan(study, tuple(problems), limits, tuple(variants), variant_sources, recipes, baseline)
 
 
 def _source(name: str) -> Path:
@@ -123,10 +130,10 @@ def _source(name: str) -> Path:
     return folder
 
 
-def _file_problems(name: str, path: Path, limit: int | None, models: Sequence[Path]) -> list[Problem]:
+def _file_problems(name: str, path: Path, models: Sequence[Path]) -> list[Problem]:
     from qrm_forensics.generate.prompts import math_prompts
 
-    problems = load_dataset(path).problems[:limit]
+    problems = load_dataset(path).problems
     prompts = math_prompts(models, [p.question for p in problems])
     return [
         Problem(name, p.id, p.question, prompt, p.answer, Kind.MATH, p.subject, p.level)

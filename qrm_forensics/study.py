@@ -88,7 +88,6 @@ class Study(_Part):
 
 #: Recipes of the study that runs without a study file.
 DEMO_RECIPES = ("bf16", "awq-w4g128", "awq-w3g128", "gptq-w3g128", "rtn-w3g128", "gptq-w2g128")
-DEMO_PROBLEMS = 200
 
 
 def demo_study(max_new_tokens: int) -> Study:
@@ -97,7 +96,7 @@ def demo_study(max_new_tokens: int) -> Study:
         name="demo",
         models=("builtin",),
         recipes=tuple(Recipe.parse(r) for r in DEMO_RECIPES),
-        benchmarks=(BenchmarkSpec(name="builtin", limit=DEMO_PROBLEMS),),
+        benchmarks=(BenchmarkSpec(name="builtin"),),
         sampling=Sampling(max_new_tokens=max_new_tokens),
         calibration=CalibrationSpec(samples=64, length=512),
     )

@@ -16,6 +16,7 @@ from qrm_forensics.records import Kind, Problem
 NAME = "builtin"
 MODEL_NAME = "qrm-tiny-reasoner"
 BENCHMARK = "tiny-reasoning"
+BENCHMARK_SIZE = 200
 #: The longest response that the built-in study allows; the longest training chain has 640 tokens.
 MAX_NEW_TOKENS = 768
 

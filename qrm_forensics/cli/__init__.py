@@ -98,7 +98,7 @@ def import_(
 ) -> None:
     """Read response files that already exist, then score and measure them."""
     from qrm_forensics.cli.progress import observer
-    from qrm_forensics.importers import import_run
+    from qrm_forensics.importers import import_run, notices
     from qrm_forensics.pipeline import derive
 
     target = out or RUNS / f"import-{paths[0].resolve().name}"
@@ -110,6 +110,8 @@ def import_(
         with store.writing():
             derive(store, told)
     store.study_file.touch()
+    for notice in notices(store):
+        click.echo(f"{click.style('note:', fg='yellow')} {notice}", err=True)
     _say(as_json, {"run": str(target), "traces": store.trace_count()}, f"{target}", _next_step("report", target))
 
 
