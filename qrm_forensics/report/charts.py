@@ -1,0 +1,360 @@
+"""Charts of a report as plain Plotly figures: data and layout, no theme, nothing drawn.
+
+Each figure repeats a table of the report, so nothing is known from a chart alone.
+Colours (Okabe and Ito, 2008) can be told apart by readers with colour-vision
+deficiency and by lightness; text and grid colours are set by the page, which knows
+whether it is light or dark.
+"""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+from qrm_forensics.records import Coverage
+from qrm_forensics.report.i18n import Texts
+from qrm_forensics.report.model import BenchmarkReport, Cell, Claim, Distribution, Overlap, Unit
+
+Figure = dict[str, Any]
+
+BLUE, VERMILION, ORANGE, GREY = "#0072b2", "#d55e00", "#e69f00", "#8a919e"
+ROW = 34  #: height of one variant's row, px
+#: An overlap has up to 2^k cells; the chart draws the largest of them and the table has all.
+OVERLAP_COLUMNS = 24
+
+
+def figures(benchmark: BenchmarkReport, texts: Texts) -> dict[str, Figure]:
+    """Chart id (``<benchmark>/<what>``) to figure, only those that have something to show."""
+    drawn: dict[str, Figure | None] = {
+        "accuracy": accuracy(benchmark, texts),
+        "outcomes": outcomes(benchmark, texts),
+    }
+    for i, overlap in enumerate(benchmark.overlaps):
+        drawn[f"overlap/{i}"] = upset(overlap, benchmark.reference, texts)
+    for distribution in benchmark.distributions:
+        label = texts.column(distribution.column)
+        drawn[f"distribution/{distribution.column}"] = ridges(distribution, benchmark.reference, label, texts)
+    return {f"{benchmark.name}/{name}": figure for name, figure in drawn.items() if figure is not None}
+
+
+def accuracy(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
+    """Accuracy with its 95 % interval, one row per variant, one marker per policy."""
+    import plotly.graph_objects as go
+
+    traces = []
+    shown: set[str] = set()
+    styles = (("strict", BLUE, "circle", 0.13), ("lenient", VERMILION, "diamond-open", -0.13))
+    order = [c.variant for c in benchmark.cells][::-1]
+    for policy, colour, symbol, offset in styles:
+        pairs = [(c.variant, claim) for c in benchmark.cells if (claim := _known(c.accuracy.get(policy))) is not None]
+        if not pairs:
+            continue
+        shown.update(name for name, _ in pairs)
+        traces.append(
+            go.Scatter(
+                name=texts.text(f"policy.{policy}"),
+                x=[100 * _number(claim) for _, claim in pairs],
+                y=[order.index(name) + offset for name, _ in pairs],
+                customdata=[
+                    [_label(name), texts.numbers.claim(claim), texts.numbers.interval(claim)] for name, claim in pairs
+                ],
+                hovertemplate="%{customdata[0]}<br><b>%{customdata[1]}</b> (%{customdata[2]})<extra>%{fullData.name}</extra>",
+                mode="markers",
+                marker={"color": colour, "symbol": symbol, "size": 9, "line": {"width": 1.8, "color": colour}},
+                error_x={
+                    "type": "data",
+                    "symmetric": False,
+                    "array": [
+                        100 * max(0.0, (c.ci_high if c.ci_high is not None else _number(c)) - _number(c))
+                        for _, c in pairs
+                    ],
+                    "arrayminus": [
+                        100 * max(0.0, _number(c) - (c.ci_low if c.ci_low is not None else _number(c)))
+                        for _, c in pairs
+                    ],
+                    "color": colour,
+                    "thickness": 1.6,
+                    "width": 4,
+                },
+            )
+        )
+    if not traces:
+        return None
+    rows = [i for i, name in enumerate(order) if name in shown]
+    layout = _layout(len(order), legend=True)
+    layout["xaxis"] |= {"range": [0, 100.5], "ticksuffix": "%", "dtick": 20}
+    layout["yaxis"] |= {
+        "tickvals": rows,
+        "ticktext": [_label(order[i]) for i in rows],
+        "range": [min(rows) - 0.6, max(rows) + 0.6],
+        "showgrid": False,
+    }
+    return _plain(go.Figure(traces, layout))
+
+
+def outcomes(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
+    """Share of responses that were right, wrong, without an answer, or not judged (strict policy).
+
+    A subset that somebody selected is left out: its shares describe the selection.
+    """
+    import plotly.graph_objects as go
+
+    cells = [c for c in benchmark.cells if c.coverage is not Coverage.SELECTED and _counts(c) is not None][::-1]
+    if not cells:
+        return None
+    counts = [_counts(c) or {} for c in cells]
+    names = [_label(c.variant) for c in cells]
+    styles = {"correct": (BLUE, ""), "wrong": (VERMILION, "/"), "missing": (ORANGE, "."), "unscored": (GREY, "x")}
+    traces = []
+    for status, (colour, pattern) in styles.items():
+        values = [row[status] for row in counts]
+        if not any(values):
+            continue
+        traces.append(
+            go.Bar(
+                name=texts.text(f"status.{status}"),
+                y=names,
+                x=[100 * v / sum(row.values()) for v, row in zip(values, counts, strict=True)],
+                orientation="h",
+                customdata=[
+                    [texts.numbers.value(v, Unit.COUNT), texts.numbers.value(sum(row.values()), Unit.COUNT)]
+                    for v, row in zip(values, counts, strict=True)
+                ],
+                hovertemplate="%{y}<br><b>%{customdata[0]}</b>/%{customdata[1]}<extra>%{fullData.name}</extra>",
+                marker={
+                    "color": colour,
+                    "pattern": {
+                        "shape": pattern,
+                        "fillmode": "overlay",
+                        "fgcolor": "rgba(255,255,255,0.35)",
+                        "size": 5,
+                    },
+                    "line": {"width": 0},
+                },
+            )
+        )
+    layout = _layout(len(cells), legend=True) | {"barmode": "stack", "bargap": 0.45}
+    layout["xaxis"] |= {"range": [0, 100], "ticksuffix": "%", "dtick": 20}
+    layout["yaxis"] |= {"showgrid": False, "type": "category"}
+    return _plain(go.Figure(traces, layout))
+
+
+def upset(overlap: Overlap, reference: str | None, texts: Texts) -> Figure | None:
+    """Which variants are right together: bars over a matrix of dots (UpSet; Lex et al., 2014)."""
+    from plotly.subplots import make_subplots
+
+    rows = sorted((r for r in overlap.rows if r.count.value), key=lambda r: -_number(r.count))[:OVERLAP_COLUMNS]
+    if not rows:
+        return None
+    variants = overlap.variants
+    at = variants.index(reference) if reference in variants else None
+    kinds = [_kind(row.right, at) for row in rows]
+    figure = make_subplots(rows=2, cols=1, shared_xaxes=True, vertical_spacing=0.04, row_heights=[0.55, 0.45])
+    colours = {"all": BLUE, "none": GREY, "lost": VERMILION, "gained": "#009e73", "some": ORANGE}
+    for kind, colour in colours.items():
+        own = [i for i, k in enumerate(kinds) if k == kind]
+        if not own:
+            continue
+        figure.add_bar(
+            row=1,
+            col=1,
+            name=texts.text(f"chart.overlap.{kind}"),
+            x=own,
+            y=[rows[i].count.value for i in own],
+            text=[texts.numbers.claim(rows[i].count) for i in own],
+            textposition="outside",
+            cliponaxis=False,
+            marker={"color": colour},
+            width=0.62,
+            hovertext=[
+                ", ".join(_label(v) for v, right in zip(variants, rows[i].right, strict=True) if right) or "–"
+                for i in own
+            ],
+            hovertemplate="%{hovertext}<br><b>%{y}</b><extra></extra>",
+        )
+    everywhere = [(x, y) for x in range(len(rows)) for y in range(len(variants))]
+    right = [(x, y) for x, y in everywhere if rows[x].right[y]]
+    quiet = {"hoverinfo": "skip", "showlegend": False, "row": 2, "col": 1}
+    figure.add_scatter(
+        x=[x for x, _ in everywhere],
+        y=[y for _, y in everywhere],
+        mode="markers",
+        marker={"color": "rgba(138,145,158,0.28)", "size": 9},
+        **quiet,
+    )
+    for x, row in enumerate(rows):
+        on = [y for y in range(len(variants)) if row.right[y]]
+        if len(on) > 1:
+            figure.add_scatter(x=[x, x], y=[on[0], on[-1]], mode="lines", line={"color": GREY, "width": 2}, **quiet)
+    figure.add_scatter(
+        x=[x for x, _ in right],
+        y=[y for _, y in right],
+        mode="markers",
+        marker={"color": [colours[kinds[x]] for x, _ in right], "size": 10},
+        **quiet,
+    )
+    layout = _layout(len(variants), legend=True)
+    layout["height"] = 250 + 26 * len(variants)
+    axes = {key: layout.pop(key) for key in ("xaxis", "yaxis")}
+    figure.update_layout(layout | {"bargap": 0.3})
+    figure.update_xaxes(
+        axes["xaxis"] | {"showticklabels": False, "showgrid": False, "range": [-0.6, max(len(rows), 8) - 0.4]}
+    )
+    figure.update_yaxes(axes["yaxis"] | {"rangemode": "tozero"}, row=1, col=1)
+    figure.update_yaxes(
+        axes["yaxis"]
+        | {
+            "tickvals": list(range(len(variants))),
+            "ticktext": [_label(v) for v in variants],
+            "autorange": "reversed",
+            "showgrid": False,
+        },
+        row=2,
+        col=1,
+    )
+    return _plain(figure)
+
+
+def ridges(distribution: Distribution, reference: str | None, label: str, texts: Texts) -> Figure | None:
+    """One small histogram per variant over shared bins, as shares of that variant's responses; the reference in outline."""
+    from plotly.subplots import make_subplots
+
+    shown = [v for v, n in distribution.n.items() if n]
+    if not shown:
+        return None
+    scale = 100.0 if distribution.unit is Unit.SHARE else 1.0
+    edges = [scale * e for e in distribution.edges]
+    figure = make_subplots(
+        rows=len(shown), cols=1, shared_xaxes=True, shared_yaxes="all", vertical_spacing=0.12 / max(len(shown), 1)
+    )
+    height = {v: [100 * c / distribution.n[v] for c in distribution.counts[v]] for v in shown}
+    for row, variant in enumerate(shown, start=1):
+        own = variant == reference
+        if reference in height and not own:
+            steps = height[reference]
+            figure.add_scatter(
+                row=row,
+                col=1,
+                x=[edges[0], *edges],
+                y=[0, *steps, steps[-1]],
+                line={"shape": "hv", "width": 1.2, "color": GREY},
+                mode="lines",
+                hoverinfo="skip",
+                showlegend=False,
+            )
+        spans = [
+            f"{texts.numbers.value(round(a, 2), Unit.PLAIN)} – {texts.numbers.value(round(b, 2), Unit.PLAIN)}"
+            for a, b in zip(edges, edges[1:], strict=False)
+        ]
+        figure.add_bar(
+            row=row,
+            col=1,
+            x=[(a + b) / 2 for a, b in zip(edges, edges[1:], strict=False)],
+            width=[b - a for a, b in zip(edges, edges[1:], strict=False)],
+            y=height[variant],
+            marker={"color": GREY if own else BLUE, "opacity": 0.75},
+            customdata=[
+                [span, texts.numbers.value(c, Unit.COUNT)]
+                for span, c in zip(spans, distribution.counts[variant], strict=True)
+            ],
+            hovertemplate="%{customdata[0]}<br><b>%{y:.1f}%</b> (%{customdata[1]})<extra>"
+            + _label(variant)
+            + "</extra>",
+            showlegend=False,
+        )
+    layout = _layout(1)
+    layout["height"] = 64 * len(shown) + 60
+    axes = {key: layout.pop(key) for key in ("xaxis", "yaxis")}
+    figure.update_layout(layout | {"bargap": 0, "barmode": "overlay"})
+    figure.update_xaxes(
+        axes["xaxis"] | {"showgrid": True, "ticksuffix": "%" if scale == 100.0 else "", "range": [edges[0], edges[-1]]}
+    )
+    figure.update_xaxes(title_text=_label(label), row=len(shown), col=1, title_font_size=12)
+    figure.update_yaxes(axes["yaxis"] | {"showticklabels": False, "showgrid": False, "rangemode": "tozero"})
+    for row, variant in enumerate(shown, start=1):
+        n = texts.text("chart.n", n=distribution.n[variant])
+        figure.update_yaxes(
+            row=row,
+            col=1,
+            tickvals=[max(max(h) for h in height.values()) / 2],
+            ticktext=[f"{_label(variant)}<br>{n}"],
+            showticklabels=True,
+        )
+    return _plain(figure)
+
+
+def _kind(right: tuple[bool, ...], reference: int | None) -> str:
+    if all(right):
+        return "all"
+    if not any(right):
+        return "none"
+    if reference is None:
+        return "some"
+    return "lost" if right[reference] else "gained"
+
+
+def _layout(rows: int, *, legend: bool = False) -> dict[str, Any]:
+    return {
+        "height": ROW * rows + (120 if legend else 70),
+        "margin": {"l": 8, "r": 18, "t": 34 if legend else 8, "b": 34},
+        "font": {"size": 12},
+        "showlegend": legend,
+        "legend": {
+            "orientation": "h",
+            "x": 0,
+            "xanchor": "left",
+            "y": 1.0,
+            "yanchor": "bottom",
+            "traceorder": "normal",
+        },
+        "hoverlabel": {"align": "left"},
+        "xaxis": {"automargin": True, "zeroline": False, "fixedrange": False, "tickformat": ",~r"},
+        "yaxis": {"automargin": True, "zeroline": False, "ticks": "", "tickformat": ",~r"},
+    }
+
+
+def _plain(figure: Any) -> Figure:
+    """The figure as JSON-ready dicts, without Plotly's default template."""
+    figure.update_layout(template=None)
+    plain: Figure = figure.to_plotly_json()
+    plain["layout"].pop("template", None)
+    return {"data": plain["data"], "layout": plain["layout"]}
+
+
+def _counts(cell: Cell) -> dict[str, int] | None:
+    """Responses by strict status; None where nothing was judged."""
+    claims = {
+        "n": cell.n,
+        "correct": cell.correct.get("strict"),
+        "missing": cell.missing.get("strict"),
+        "unscored": cell.unscored.get("strict"),
+    }
+    known = {name: _count(claim) for name, claim in claims.items()}
+    n, correct, missing, unscored = (known[k] for k in ("n", "correct", "missing", "unscored"))
+    if n is None or correct is None or missing is None or unscored is None or n == 0:
+        return None
+    return {"correct": correct, "wrong": n - correct - missing - unscored, "missing": missing, "unscored": unscored}
+
+
+def _count(claim: Claim | None) -> int | None:
+    """The count behind a claim that is a count or a share of responses."""
+    if claim is None:
+        return None
+    if claim.unit is Unit.COUNT:
+        return None if claim.value is None else int(claim.value)
+    return claim.numerator
+
+
+def _known(claim: Claim | None) -> Claim | None:
+    return claim if claim is not None and claim.value is not None else None
+
+
+def _number(claim: Claim) -> float:
+    if claim.value is None:
+        raise ValueError(f"claim {claim.id} has no value")
+    return float(claim.value)
+
+
+def _label(text: str) -> str:
+    """Plotly reads a little HTML in labels; names come from folders, so they are escaped."""
+    return html.escape("".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text), quote=False)

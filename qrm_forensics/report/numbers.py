@@ -1,0 +1,100 @@
+"""Numbers for people: one way to print each unit in each language (CLDR rules through Babel)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from babel import Locale
+from babel.numbers import format_decimal, format_percent
+
+from qrm_forensics.report.model import Claim, Unit
+
+MINUS = "\N{MINUS SIGN}"
+ABSENT = "\N{EN DASH}"
+
+_PATTERNS = {
+    Unit.COUNT: "#,##0",
+    Unit.WORDS: "#,##0.#",
+    Unit.TOKENS: "#,##0.#",
+    Unit.CHARS: "#,##0.#",
+    Unit.SECONDS: "#,##0.0",
+    Unit.PER_1000_WORDS: "#,##0.0#",
+    Unit.RATIO: "#,##0.00",
+    Unit.PLAIN: "#,##0.0##",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Formats numbers for one language.  Missing values print as an en dash."""
+
+    locale: Locale
+
+    @classmethod
+    def of(cls, language: str) -> Numbers:
+        return cls(Locale.parse(language))
+
+    @property
+    def _korean(self) -> bool:
+        return self.locale.language == "ko"
+
+    @property
+    def points_suffix(self) -> str:
+        return "%p" if self._korean else " pp"
+
+    def value(self, value: float | int | None, unit: Unit) -> str:
+        """A bare value with the sign of its unit (%, pp, ×), without words."""
+        if value is None:
+            return ABSENT
+        match unit:
+            case Unit.SHARE:
+                text = str(format_percent(value, "#,##0.0%", locale=self.locale))
+            case Unit.POINTS:
+                return self._points(value) + self.points_suffix
+            case Unit.P_VALUE:
+                return "<0.001" if value < 0.001 else str(format_decimal(value, "0.000", locale=self.locale))
+            case Unit.RATIO:
+                text = str(format_decimal(value, _PATTERNS[unit], locale=self.locale))
+                text += "배" if self._korean else "×"
+            case _:
+                text = str(format_decimal(value, _PATTERNS[unit], locale=self.locale))
+        return text.replace("-", MINUS)
+
+    def magnitude(self, value: float | int | None, unit: Unit) -> str:
+        """The value without its sign, for sentences that say "fell by"."""
+        if value is None:
+            return ABSENT
+        return self.value(abs(value), unit).lstrip("+")
+
+    def claim(self, claim: Claim) -> str:
+        """The value; where there is none but counts are known (a selected subset), ``12/50``."""
+        return self.fraction(claim) if claim.value is None else self.value(claim.value, claim.unit)
+
+    def p_statement(self, claim: Claim) -> str:
+        """``p = 0.023`` or ``p < 0.001``."""
+        text = self.claim(claim)
+        return f"p < {text[1:]}" if text.startswith("<") else f"p = {text}"
+
+    def fraction(self, claim: Claim) -> str:
+        """``263/500``, or an en dash where the claim has no counts."""
+        if claim.numerator is None or claim.denominator is None:
+            return ABSENT
+        return f"{self.value(claim.numerator, Unit.COUNT)}/{self.value(claim.denominator, Unit.COUNT)}"
+
+    def interval(self, claim: Claim) -> str:
+        """``81.6–87.9%`` (Korean ``81.6~87.9%``), or an en dash where there is no interval."""
+        low, high = claim.ci_low, claim.ci_high
+        if low is None or high is None:
+            return ABSENT
+        if claim.unit is Unit.POINTS:
+            joint = "~" if self._korean else " to "
+            return f"{self._points(low)}{joint}{self._points(high)}{self.points_suffix}"
+        left, right = self.value(low, claim.unit), self.value(high, claim.unit)
+        suffix = next((s for s in ("%", "×", "배") if left.endswith(s) and right.endswith(s)), "")
+        return left.removesuffix(suffix) + ("~" if self._korean else "–") + right
+
+    def _points(self, value: float) -> str:
+        text = str(format_decimal(value * 100, "#,##0.0", locale=self.locale))
+        if text.lstrip("-") == format_decimal(0, "#,##0.0", locale=self.locale):
+            return text.lstrip("-")
+        return text.replace("-", MINUS) if value < 0 else f"+{text}"
