@@ -22,7 +22,7 @@ MAX_TOWER_NUMBER: Final = 3
 
 _NUMBER = re.compile(r"\d+")
 _TOKEN = re.compile(r"[+-]?\s*\d+|\\[A-Za-z]+|.", re.DOTALL)
-_COMBINATORIAL = re.compile(r"\\[dt]?binom(?![A-Za-z])|\\choose(?![A-Za-z])|(?<![A-Za-z\\])[CP]\s*[(_{\d]")
+_COMBINATORIAL = re.compile(r"\\[dt]?binom(?![A-Za-z])|\\choose(?![A-Za-z])|(?<![A-Za-z\\])[CP]\s*[({\d]")
 _ITERATED = re.compile(r"\\(?:sum|prod|int|lim|bigcup|bigcap)(?![A-Za-z])")
 _POWER = re.compile(r"(?:\^|\*\*)\s*")
 _POWER_OF_NUMBERS = re.compile(r"(\d+)\s*(?:\^|\*\*)\s*[{(]?\s*(\d+)|(\d)(?:[eE])(\d+)")

@@ -1,0 +1,257 @@
+"""Verdicts: statuses, rules and notes, order, cache, and what the grader refuses."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+from qrm_forensics.errors import InputError
+from qrm_forensics.records import Finish, Kind, Problem, Status, Trace, Verdict
+from qrm_forensics.score import POLICIES, Grader, equivalent, score, scorer_version
+from qrm_forensics.score.shield import refusal
+
+
+def problem(gold: str, kind: Kind = Kind.MATH, id: str = "p") -> Problem:
+    return Problem("bench", id, "?", "?", gold, kind, None, None)
+
+
+def trace(text: str | None, id: str = "p", error: str | None = None) -> Trace:
+    return Trace("v", "bench", id, 0, 42, "?", text, Finish.STOP, error=error)
+
+
+@pytest.fixture(scope="module")
+def grader() -> Iterator[Grader]:
+    with Grader() as grader:
+        yield grader
+
+
+def strict(grader: Grader, gold: str, answer: str) -> Verdict:
+    return grader.score(problem(gold), trace(f"<think>x</think> \\boxed{{{answer}}}"), "strict")
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer", "status"),
+    [
+        (r"x \in [-2,7]", "[-2,7]", "correct"),
+        (r"\text{(C)}", "C", "correct"),
+        (r"\text{(C)}", r"\text{(B)}", "wrong"),
+        ("4210_{5}", "4210", "correct"),
+        ("4210_5", "4210_7", "wrong"),
+        ("4210_5", "555_{10}", "wrong"),
+        (r"\frac{1}{2004!}", r"\frac{1}{2006!}", "wrong"),
+        ("2^{-99}", "2^{-98}", "wrong"),
+        ("2^{-99}", r"\frac{1}{2^{99}}", "correct"),
+        (".0000672", "0.0000671", "wrong"),
+        (".0000672", r"6.72 \times 10^{-5}", "correct"),
+        ("0", "0.000001", "wrong"),
+        ("0", r"\sqrt{2}\sqrt{3}-\sqrt{6}", "correct"),
+        ("n=2,3,4", "n=1,2,3", "wrong"),
+        ("12:00", "1:00", "wrong"),
+        ("12:00", "12:00", "correct"),
+        (r"\frac13", "0.33333", "correct"),
+        (r"\frac13", "0.33", "wrong"),
+        ("(1,2)", "[1,2]", "wrong"),
+        ("1,-2", "-2,1", "correct"),
+        (
+            r"\begin{pmatrix} 1/5 \\ -18/5 \end{pmatrix}",
+            r"\begin{pmatrix} \frac15 \\ -\frac{18}{5} \end{pmatrix}",
+            "correct",
+        ),
+        (r"1 \pm \sqrt{19}", r"1+\sqrt{19}, 1-\sqrt{19}", "correct"),
+        (r"\text{Evelyn}", r"\text{Navin}", "wrong"),
+        (r"864 \mbox{ inches}^2", "864", "correct"),
+        (r"Thus $\boxed{\frac{1}{2}}$.", r"\dfrac12", "correct"),
+        (r"Thus $\boxed{\sqrt{12}}$.", r"2\sqrt3", "correct"),
+    ],
+)
+def test_traps(grader: Grader, gold: str, answer: str, status: str) -> None:
+    assert strict(grader, gold, answer).status == status
+
+
+def test_lenient_credits_what_strict_does_not(grader: Grader) -> None:
+    text = "<think> So it is $45$. Wait, the answer is $45$. Wait"
+    by_policy = {v.policy: v for v in grader.grade([(problem("45"), trace(text))])}
+    assert by_policy["strict"].status == Status.MISSING and by_policy["strict"].answer is None
+    assert "</think>" in (by_policy["strict"].note or "")
+    assert by_policy["lenient"].status == Status.CORRECT and by_policy["lenient"].rule == "text/math-verify"
+
+
+def test_nothing_to_extract_is_missing_under_both(grader: Grader) -> None:
+    verdicts = grader.grade([(problem("45"), trace("hm </think> dunno"))])
+    assert [v.status for v in verdicts] == [Status.MISSING, Status.MISSING]
+
+
+def test_a_loop_of_digits_is_not_unscored(grader: Grader) -> None:
+    verdicts = list(grader.grade([(problem("45"), trace("so it is 0." + "3" * 20_000))]))
+    assert [v.status for v in verdicts] == [Status.MISSING, Status.WRONG]
+    verdicts = list(grader.grade([(problem("45"), trace("so it is " + "3" * 20_000))]))
+    assert [v.status for v in verdicts] == [Status.MISSING, Status.MISSING]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_unscored_is_said_with_its_reason(grader: Grader, policy: str) -> None:
+    def note(problem: Problem, trace: Trace) -> str:
+        verdict = grader.score(problem, trace, policy)
+        assert verdict.status == Status.UNSCORED
+        return verdict.note or ""
+
+    assert "CUDA" in note(problem("1"), trace(None, error="CUDA out of memory"))
+    assert "gold" in note(problem(" "), trace("</think>\\boxed{1}"))
+    assert "code" in note(problem("x", Kind.CODE), trace("</think>\\boxed{1}"))
+    assert "letter" in note(problem("12", Kind.CHOICE), trace("Answer: C"))
+    assert "tower" in note(problem("1"), trace("</think>\\boxed{9^{9^9}}"))
+
+
+def test_choice(grader: Grader) -> None:
+    right = grader.score(problem("C", Kind.CHOICE), trace("</think> Answer: C"), "strict")
+    assert (right.status, right.answer, right.rule) == (Status.CORRECT, "C", "answer-line/letter")
+    wrong = grader.score(problem(r"\text{(C)}", Kind.CHOICE), trace(r"</think> \boxed{b}"), "lenient")
+    assert (wrong.status, wrong.answer, wrong.rule) == (Status.WRONG, "B", "boxed/letter")
+    assert grader.score(problem("C", Kind.CHOICE), trace("Answer: C"), "strict").status == Status.MISSING
+
+
+def test_order_is_that_of_the_input_with_several_workers() -> None:
+    pairs = []
+    for i in range(60):
+        answer = f"{i}" if i % 3 else f"\\sqrt{{{i * i}}}"
+        pairs.append((problem(str(i), id=str(i)), trace(f"</think> \\boxed{{{answer}}}", id=str(i))))
+    with Grader(workers=2) as grader:
+        verdicts = list(grader.grade(iter(pairs)))
+    assert [(v.problem_id, v.policy) for v in verdicts] == [(str(i), p) for i in range(60) for p in POLICIES]
+    assert {v.status for v in verdicts} == {Status.CORRECT}
+
+
+def test_pairs_are_read_a_bounded_number_ahead() -> None:
+    taken = 0
+
+    def pairs() -> Iterator[tuple[Problem, Trace]]:
+        nonlocal taken
+        for _ in range(10_000):
+            taken += 1
+            yield problem("1"), trace("</think> \\boxed{1}")
+
+    with Grader() as grader:
+        next(grader.grade(pairs()))
+    assert taken < 50
+
+
+def test_the_same_comparison_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Grader() as grader:
+        asked: list[str] = []
+        judge = grader._pool.judge
+        monkeypatch.setattr(
+            grader._pool, "judge", lambda text, gold, exacting: asked.append(text) or judge(text, gold, exacting)
+        )
+        pairs = [(problem(r"\sqrt{2}"), trace(rf"<think>{i}</think> \boxed{{2^{{1/2}}}}")) for i in range(5)]
+        assert {v.status for v in grader.grade(pairs, ["strict"])} == {Status.CORRECT}
+    assert asked == [r"\boxed{2^{1/2}}"]
+
+
+def test_numbers_need_no_worker() -> None:
+    with Grader() as grader:
+        pairs = [(problem("024"), trace(f"<think>x</think> It is \\boxed{{{i}}}.")) for i in range(50)]
+        statuses = [v.status for v in grader.grade(pairs)]
+        assert all(worker._process is None for worker in grader._pool._workers)
+    assert statuses.count(Status.CORRECT) == 2
+
+
+def test_bad_requests_are_named(grader: Grader) -> None:
+    with pytest.raises(InputError, match="strict, lenient"):
+        grader.score(problem("1"), trace("x"), "exact")
+    with pytest.raises(InputError, match="bench q"):
+        grader.score(problem("1"), trace("x", id="q"), "strict")
+    with pytest.raises(InputError, match="worker"):
+        Grader(workers=0)
+
+
+def test_long_answers_are_shortened_in_the_verdict(grader: Grader) -> None:
+    verdict = strict(grader, "1", "x+" * 400)
+    assert verdict.status == Status.UNSCORED and "800" in (verdict.note or "")
+    assert verdict.answer is not None and len(verdict.answer) == 300
+
+
+def test_lone_surrogates_are_graded(grader: Grader) -> None:
+    verdicts = list(grader.grade([(problem(r"\sqrt2"), trace("\ud800</think> \\boxed{\\sqrt{2}\ud800}"))]))
+    assert [v.policy for v in verdicts] == list(POLICIES)
+
+
+def test_module_functions_share_one_worker() -> None:
+    assert equivalent(r"\frac{1}{\sqrt2}", r"\frac{\sqrt2}{2}") is True
+    assert equivalent("3", "4") is False
+    assert equivalent("3", "9^{9^9}") is None
+    assert score(problem("3"), trace("</think>\\boxed{3}"), "strict").status == Status.CORRECT
+
+
+def test_version_names_rules_and_library() -> None:
+    import math_verify  # noqa: F401  (the version belongs to an installed library)
+
+    assert scorer_version().startswith("rules-") and "math-verify-" in scorer_version()
+
+
+def test_import_is_light() -> None:
+    code = (
+        "import sys, qrm_forensics.score; "
+        "heavy = {'sympy', 'math_verify', 'torch', 'latex2sympy2_extended', 'pandas'} & set(sys.modules); "
+        "assert not heavy, heavy"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_script_without_main_guard_can_grade() -> None:
+    code = "from qrm_forensics.score import equivalent; print(equivalent('\\\\sqrt{8}', '2\\\\sqrt{2}'))"
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=120)
+    assert done.stdout.strip() == "True"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "9^{9^9}",
+        "9^9^9",
+        "9**9**9",
+        "10^(10^10)",
+        "{10}^{{10}^{10}}",
+        "(10^7)!",
+        "10000001!",
+        "9!!!",
+        "((3!)!)!",
+        r"\sum_{k=1}^{100000000} \frac1k",
+        r"\prod_{k=1}^{10^8} k",
+        r"\binom{100000000}{50000000}",
+        "C(1e8, 5e7)",
+        r"\frac{" * 200,
+        "(" * 100,
+        "1" * 51,
+        "1+" * 200,
+    ],
+)
+def test_refused(answer: str) -> None:
+    assert refusal(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "2^{1000}",
+        "x^{2^{3}}",
+        "e^{x^2}",
+        r"\frac{1}{2004!}",
+        "(n+1)!",
+        r"\frac{5!}{(2)!}",
+        "(2^{5})^{4}",
+        "10^{-10}",
+        r"\sum_{k=1}^{\infty} \frac{9}{10^k}",
+        r"\binom{100}{3}",
+        "x^2+y^2=12345",
+        r"C_5 = 123456",
+        "3^5 \\cdot 7^{11}",
+        r"\begin{pmatrix} 1 & 2 \\ 3 & 4 \end{pmatrix}",
+        r"\int_0^1 x^{99}\,dx",
+        "2^{(n-1)^2}",
+    ],
+)
+def test_not_refused(answer: str) -> None:
+    assert refusal(answer) is None
