@@ -20,6 +20,7 @@ from qrm_forensics.quantize.awq_core import (
 )
 from qrm_forensics.quantize.base import Job, Outcome, group_sizes
 from qrm_forensics.quantize.layerwise import LayerStream, first
+from qrm_forensics.quantize.weights import Checkpoint
 from qrm_forensics.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -85,31 +86,35 @@ class AWQ:
             for stage, chosen in choices.items():
                 fold_scale(layer, stage, chosen.scale)
             for stage in model.stages:
-                choice = choices.get(stage)
-                moments = None
+                choice, seen = choices.get(stage), inputs[stage.linears[0]]
+                moments = group_moments([x / choice.scale for x in seen] if choice else seen, sizes[stage.linears[0]])
                 for linear in stage.linears:
-                    module = model.name(index, linear)
-                    if moments is None:
-                        seen = inputs[stage.linears[0]]
-                        moments = group_moments([x / choice.scale for x in seen] if choice else seen, groups[module])
-                    record = _round(layer.get_submodule(linear), linear, moments, recipe.weight_bits, groups[module])
-                    outcome.modules[module] = record | {
-                        "ratio": choice.ratio if choice else None,
-                        "losses": choice.losses if choice else None,
-                        "scale_skipped": None
-                        if choice
-                        else "v_proj and o_proj differ in shape (grouped-query attention)",
-                    }
-            for name, parameter in layer.named_parameters():
-                full = model.name(index, name)
-                if full in source.entries:
-                    before = source.tensor(full)
-                    after = parameter.detach().to("cpu", before.dtype)
-                    if not torch.equal(before, after):
-                        outcome.tensors[full] = after
+                    record = _round(layer.get_submodule(linear), linear, moments, recipe.weight_bits, sizes[linear])
+                    outcome.modules[model.name(index, linear)] = record | _choice_record(choice)
+            outcome.tensors |= _changed(layer, source, model.name(index, ""))
             stream.release(index)
             job.progress(index + 1, model.layers)
         return outcome
+
+
+def _choice_record(choice: ScaleChoice | None) -> dict[str, Any]:
+    if choice is None:
+        skipped = "v_proj and o_proj differ in shape (grouped-query attention)"
+        return {"ratio": None, "losses": None, "scale_skipped": skipped}
+    return {"ratio": choice.ratio, "losses": choice.losses, "scale_skipped": None}
+
+
+def _changed(layer: nn.Module, source: Checkpoint, prefix: str) -> dict[str, Tensor]:
+    """The parameters of a finished layer that are no longer the source's, in its dtypes, on the CPU."""
+    import torch
+
+    found = {}
+    for name, parameter in layer.named_parameters():
+        before = source.tensor(prefix + name)
+        after = parameter.detach().to("cpu", before.dtype)
+        if not torch.equal(before, after):
+            found[prefix + name] = after
+    return found
 
 
 def _scales(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from qrm_forensics.errors import InputError
@@ -42,9 +43,10 @@ class LayerStream:
             )
         self.dtype = dtype
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        model = AutoModelForCausalLM.from_pretrained(
-            str(source.folder), dtype="auto", attn_implementation="sdpa", local_files_only=True
-        )
+        with _no_progress_bar():
+            model = AutoModelForCausalLM.from_pretrained(
+                str(source.folder), dtype="auto", attn_implementation="sdpa", local_files_only=True
+            )
         self._model = model.eval().requires_grad_(False)
         ids = torch.from_numpy(calibration.token_ids).long()
         self.batches: list[Tensor] = []
@@ -127,6 +129,20 @@ def first(output: Any) -> Tensor:
     """The tensor that a module returns, alone or at the head of a tuple."""
     tensor: Tensor = output[0] if isinstance(output, tuple) else output
     return tensor
+
+
+@contextmanager
+def _no_progress_bar() -> Iterator[None]:
+    """transformers draws its own bars, which would break the caller's progress line."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
 
 
 def _ignore(_x: Tensor) -> None:

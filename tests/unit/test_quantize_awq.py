@@ -52,7 +52,7 @@ def naive_awq(model: Any, ids: torch.Tensor, bits: int) -> tuple[dict[str, torch
     seen: dict[str, torch.Tensor] = {}
     hooks = []
     for name, module in model.named_modules():
-        if name.startswith("model.layers.") and name.count(".") == 4 or name.endswith("self_attn"):
+        if (name.startswith("model.layers.") and name.count(".") == 4) or name.endswith("self_attn"):
 
             def keep(m: Any, args: Any, kwargs: Any, out: Any, name: str = name) -> None:
                 seen[name] = args[0] if args else kwargs["hidden_states"]
@@ -102,7 +102,7 @@ def naive_awq(model: Any, ids: torch.Tensor, bits: int) -> tuple[dict[str, torch
                 losses[prefix + group[0]] = [loss for loss, _ in tried]
                 scale = min(tried, key=lambda t: t[0])[1]
                 fold = done.get_submodule(source)
-                for name, parameter in fold.named_parameters():
+                for parameter in fold.parameters():
                     parameter.data /= scale[:, None] if parameter.dim() == 2 else scale
             for name in group:
                 done.get_submodule(name).weight.data *= scale
