@@ -162,11 +162,23 @@ def _as_array(values: Any, column: Column, owner: str) -> Any:
     if isinstance(values, pd.Series):
         values = values.astype(object).where(values.notna(), None).tolist()
     try:
-        if isinstance(values, pa.Array | pa.ChunkedArray):
-            return values if values.type == column.dtype else values.cast(column.dtype)
-        return pa.array(values, type=column.dtype)
+        if pa.types.is_nested(column.dtype) and not isinstance(values, pa.Array | pa.ChunkedArray):
+            return pa.array(values, type=column.dtype)
+        # Inferred first and then cast safely: pa.array([1.5], pa.int64()) would cut the half off.
+        array = values if isinstance(values, pa.Array | pa.ChunkedArray) else pa.array(values)
+        if _kind(array.type) not in (_kind(column.dtype), "null"):
+            raise TypeError(f"it holds {array.type}")
+        return array.cast(column.dtype)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"metric {owner}: column {column.name!r} is not {column.dtype}: {error}") from error
+
+
+def _kind(dtype: pa.DataType) -> str:
+    if pa.types.is_integer(dtype) or pa.types.is_floating(dtype):
+        return "number"
+    if pa.types.is_string(dtype) or pa.types.is_large_string(dtype):
+        return "text"
+    return str(dtype)
 
 
 def as_batch(batch: pa.Table | pd.DataFrame, reads: Sequence[str]) -> pa.Table:

@@ -7,13 +7,12 @@ from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from qrm_forensics.answers import THINK_END
 from qrm_forensics.metrics.protocol import Column, Show, metric, rows, said
 from qrm_forensics.records import Finish
 
-THINK_END = "</think>"
-
-# A doubled backslash is a TeX line break, unless it is how an escaped "\boxed" came out.
-_BRACES = re.compile(r"\\boxed\s*\{|\\\\(?!boxed)|\\[{}]|[{}]")
+# As in answers.last_box: one backslash too many is still a box, and "\\{" is a character.
+_BRACES = re.compile(r"\\?\\boxed[ \t]{0,4}\{|\\.|[{}]", re.DOTALL)
 _CUT_OFF = {
     Finish.LENGTH: True,
     Finish.STOP: False,

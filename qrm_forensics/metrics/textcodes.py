@@ -39,9 +39,8 @@ def map_chars(
 
 def number(items: Sequence[Hashable]) -> tuple[Ints, int]:
     """Equal items get equal numbers, 0 upwards in order of first appearance; and how many there are."""
-    index: dict[Hashable, int] = {}
-    numbered = [index.setdefault(item, len(index)) for item in items]
-    return np.array(numbered, dtype=np.int64), len(index)
+    index = {item: i for i, item in enumerate(dict.fromkeys(items))}
+    return np.fromiter(map(index.__getitem__, items), np.int64, len(items)), len(index)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Repetition: an exact loop at the end of the response, and how much of it was said before."""
+"""An exact loop at the end of the response: its onset, period and unit."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
 from qrm_forensics.metrics.periodicity import MIN_REPEATS, MIN_TOKENS, SLACK, tail_run
 from qrm_forensics.metrics.protocol import Column, Show, metric, rows, said
-from qrm_forensics.metrics.textcodes import Ints, number, pseudo_tokens
+from qrm_forensics.metrics.textcodes import pseudo_tokens
 
-GRAM = 8
 #: Characters of the repeated unit that are kept.
 UNIT_CAP = 400
 
@@ -27,33 +25,13 @@ _NAMES = (
     "tail_loop_unit",
     "tail_loop_onset_char",
     "tail_loop_source",
-    "copy_rate_8",
 )
 
 
-def distinct_ngrams(ids: Ints, n_ids: int, width: int) -> int:
-    """How many different n-grams of ``width``, a power of two, there are; exact.
-
-    Two halves make one number; where that would overflow, the halves are first replaced by
-    their ranks.
-    """
-    keys, size, span = ids, max(n_ids, 1), 1
-    while span < width:
-        if size * size >= 2**63:
-            keys, kinds = pd.factorize(keys)
-            size = len(kinds)
-        keys = keys[:-span] * size + keys[span:]
-        size, span = size * size, span * 2
-    return len(pd.unique(keys))
-
-
-def copy_rate(text: str) -> float | None:
-    """Share of the n-grams of ``GRAM`` words that occurred before; None where there are none."""
-    words = text.split()
-    grams = len(words) - GRAM + 1
-    if grams < 1:
-        return None
-    return 1 - distinct_ngrams(*number(words), GRAM) / grams
+def has_tail_loop(text: str, token_ids: Sequence[int] | None = None) -> bool:
+    """Whether one response ends in a loop, by its token ids where they are known."""
+    tokens = pseudo_tokens(text).ids if token_ids is None else np.asarray(token_ids, dtype=np.int64)
+    return tail_run(tokens) is not None
 
 
 def _measure(text: str, token_ids: npt.NDArray[np.int32] | None) -> tuple[object, ...]:
@@ -76,7 +54,7 @@ def _measure(text: str, token_ids: npt.NDArray[np.int32] | None) -> tuple[object
         if run
         else (False, None, None, None, None, 0.0)
     )
-    return *found, unit, onset_char, source, copy_rate(text)
+    return *found, unit, onset_char, source
 
 
 _NO_LOOP = "there is no loop at the end"
@@ -92,14 +70,14 @@ def _of_loop(
 @metric(
     version=1,
     reads=("text", "token_ids"),
-    title=said("Exact repetition", "완전 반복"),
+    title=said("Exact loop at the end", "종단 완전 반복"),
     columns=(
         Column(
             "tail_loop",
             pa.bool_(),
             Show.SHARE,
             better="lower",
-            label=said("Exact loop at the end", "종단 완전 반복"),
+            label=said("Ends in a loop", "반복으로 끝남"),
             definition=said(
                 f"The response ends in a stretch of at least {MIN_TOKENS} tokens that repeats one unit exactly at least "
                 f"{MIN_REPEATS} times, where up to {SLACK} tokens may follow it.",
@@ -197,27 +175,14 @@ def _of_loop(
                 "그 밖의 문자 하나; 공백 제외)이다.",
             ),
         ),
-        Column(
-            "copy_rate_8",
-            pa.float64(),
-            Show.HISTOGRAM,
-            better="lower",
-            label=said("8-gram copy rate", "8-gram 재사용률"),
-            definition=said(
-                "Share of the sequences of 8 consecutive whitespace-separated words that occurred earlier in the same response; "
-                "empty below 8 words.",
-                "공백으로 나눈 연속 8단어 가운데 같은 응답에서 앞서 나온 것의 비율이며, 8단어 미만이면 비워 둔다.",
-            ),
-            nullable_when="the response has fewer than 8 words",
-        ),
     ),
 )
-def repetition(batch: pa.Table) -> Mapping[str, Sequence[object]]:
-    """Exact periodicity of the tail, by Z-function reasoning on the reversed tokens, and n-gram copying.
+def tail_loop(batch: pa.Table) -> Mapping[str, Sequence[object]]:
+    """Exact periodicity of the tail, by Z-function reasoning on the reversed tokens (``periodicity``).
 
     Exact by intention: one changed digit per round ends a loop here, and what repeats in the
-    middle of a response is not a tail.  ``copy_rate_8`` is seq-rep-8 of Welleck et al. (2019),
-    1 - distinct / all.  Legitimate text can be periodic too (the closing braces of a deep
-    continued fraction, a repeating decimal, a zero matrix), so a loop is a finding about the text.
+    middle of a response is not a tail.  Legitimate text can be periodic too (the closing braces
+    of a deep continued fraction, a repeating decimal, a zero matrix), so a loop is a finding
+    about the text, not yet about the model.
     """
     return rows(batch, _NAMES, _measure)

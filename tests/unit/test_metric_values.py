@@ -1,0 +1,231 @@
+"""Golden values: what each column says of texts that can be counted by hand."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from qrm_forensics.measure import run_metrics
+from qrm_forensics.metrics import all_metrics
+from qrm_forensics.metrics.diversity import previous_positions, window_types
+from qrm_forensics.metrics.tail_loop import UNIT_CAP, has_tail_loop
+from qrm_forensics.metrics.textcodes import number, pseudo_tokens
+from qrm_forensics.records import TRACE_SCHEMA, Finish, Trace, to_table
+
+
+def measured(text: str | None, finish: Finish = Finish.STOP, **more: Any) -> dict[str, Any]:
+    """Every metric column of one response."""
+    table = to_table([Trace("v", "b", "1", 0, 42, "p", text, finish, **more)], TRACE_SCHEMA)
+    return {name: value for t in run_metrics(table).values() for name, value in t.to_pylist()[0].items()}
+
+
+def check(values: dict[str, Any], **expected: Any) -> None:
+    assert {k: values[k] for k in expected} == expected
+
+
+# ---------------------------------------------------------------- length
+def test_length() -> None:
+    text = "Let x = 1.\nSo x\u00a0+ 1 = 2.\n \t\n\nDone 🙂.\n"
+    check(measured(text, completion_tokens=20), n_words=12, n_chars=37, n_tokens=20, n_steps=2)
+    check(measured("\n\n  \n"), n_words=0, n_chars=5, n_tokens=None, n_steps=0)
+    check(measured("a b", token_ids=[5, 6, 7]), n_tokens=3)
+    check(measured("a b", token_ids=[5, 6, 7], completion_tokens=4), n_tokens=4)
+
+
+def test_a_failed_generation_has_no_figure_at_all() -> None:
+    failed = measured(None, Finish.ERROR, completion_tokens=3, token_ids=[1, 2, 3])
+    assert all(failed[c.name] is None for m in all_metrics() for c in m.columns)
+
+
+# ---------------------------------------------------------------- structure
+@pytest.mark.parametrize(
+    ("text", "closed", "boxed", "after", "n"),
+    [
+        ("thinking", False, False, False, 0),
+        ("so \\boxed{4}", False, True, False, 1),
+        ("so \\boxed{4}</think>4", True, True, False, 1),
+        ("ok</think>\\boxed{\\frac{1}{2}}", True, True, True, 1),
+        ("\\boxed{1}</think>\\boxed{2</think>", True, True, False, 1),
+        ("</think>\\boxed{2</think>} \\boxed{3}", True, True, True, 2),
+        ("</think>\\boxed{a \\boxed{b}}", True, True, True, 2),
+        ("</think>\\boxed{a \\boxed{b}", True, True, True, 1),
+        ("</think>\\boxed{\\}", True, False, False, 0),
+        ("</think>\\boxed{\\{1\\}}", True, True, True, 1),
+        ("</think>} } \\boxed{}", True, True, True, 1),
+        ("</think>\\boxed 5 \\fbox{5} boxed{5}", True, False, False, 0),
+        ("</think>\\\\boxed{5}", True, True, True, 1),
+        ("<think>", False, False, False, 0),
+    ],
+)
+def test_structure(text: str, closed: bool, boxed: bool, after: bool, n: int) -> None:
+    check(measured(text), closed=closed, boxed=boxed, boxed_after_think=after, n_boxed=n)
+
+
+@pytest.mark.parametrize(
+    ("finish", "truncated"),
+    [
+        (Finish.LENGTH, True),
+        (Finish.STOP, False),
+        (Finish.LOOP_STOPPED, False),
+        (Finish.UNKNOWN, None),
+        (Finish.ERROR, None),
+    ],
+)
+def test_truncated(finish: Finish, truncated: bool | None) -> None:
+    check(measured("text", finish), truncated=truncated)
+
+
+# ---------------------------------------------------------------- markers
+def test_markers_are_whole_words_in_any_case() -> None:
+    text = (
+        "Wait, wait. WAIT! awaits waiting wait_ wait2 2wait _wait “Wait” éwait wait-wait So,so Sort hmm… Hmmm but/But"
+    )
+    check(measured(text), wait=6, so=2, hmm=1, but=2, markers_total=11, let_me=0)
+    check(measured("actually perhaps maybe alternatively however again therefore thus hence"), markers_total=9)
+
+
+def test_markers_of_two_words() -> None:
+    text = "Let me see. let\n\n me; outlet me let mean let. me let let me. Hold on, hold  on hold-on. Double-check double check double.check"
+    check(measured(text), let_me=3, hold_on=2, double_check=2, markers_total=7)
+
+
+def test_marker_rates() -> None:
+    values = measured("wait but no wait")
+    check(values, wait=2, markers_total=3, markers_per_1000_words=750.0, wait_per_1000_words=500.0, nowait_total=3)
+    check(measured(" \n"), wait=0, markers_total=0, markers_per_1000_words=None, wait_per_1000_words=None)
+
+
+def test_reference_counts_keep_the_reference_fault() -> None:
+    check(measured("So, x. So,y. so,y. AlsoSo,y. Wait, wait,x Hmm But"), ref_so=1, ref_wait=2, ref_hmm=1, ref_but=1)
+
+
+# ---------------------------------------------------------------- diversity
+def test_type_token_ratios() -> None:
+    check(measured("a b a B"), ttr=0.75, ttr_last_2000=0.75, mattr_100=None, mattr_500=None, worst_window_at=None)
+    check(measured(""), ttr=None, ttr_last_2000=None)
+    words = [f"w{i}" for i in range(600)] + ["x"] * 2400
+    values = measured(" ".join(words))
+    check(values, ttr=601 / 3000, ttr_last_2000=1 / 2000, worst_window_ttr=1 / 500, worst_window_at=600)
+    assert values["worst_window_at_share"] == 0.2
+    # windows i = 0..100 are all different, then one word less each up to i = 600, then one word
+    expected = [500] * 101 + [600 - i + 1 for i in range(101, 601)] + [1] * 1900
+    assert values["mattr_500"] == pytest.approx(sum(expected) / len(expected) / 500, abs=1e-15)
+
+
+@pytest.mark.parametrize("n", [99, 100, 499, 500])
+def test_windows_need_their_width(n: int) -> None:
+    values = measured(" ".join(str(i) for i in range(n)))
+    assert values["mattr_100"] == (1.0 if n >= 100 else None)
+    assert values["mattr_500"] == values["worst_window_ttr"] == (1.0 if n >= 500 else None)
+
+
+def test_window_types_match_counting() -> None:
+    words = re.findall(r"\w", "the cat saw the rat and the rat saw a bat")
+    types = window_types(previous_positions(number(words)[0]), 5)
+    assert types.tolist() == [len(set(words[i : i + 5])) for i in range(len(words) - 4)]
+
+
+# ---------------------------------------------------------------- copying
+def test_copy_rate() -> None:
+    check(measured("a b c d e f g"), copy_rate_8=None)
+    check(measured("a b c d e f g h"), copy_rate_8=0.0)
+    check(measured("a b c d e f g h " * 2), copy_rate_8=1 / 9)
+    check(measured("x " * 108), copy_rate_8=100 / 101)
+
+
+# ---------------------------------------------------------------- tail loop
+def test_pseudo_tokens() -> None:
+    text = "Let \\frac{12}{x_1}\\\\aé²한글 \u00a0🙂\\7"
+    tokens = pseudo_tokens(text)
+    parts = [text[a:b] for a, b in zip(tokens.starts, tokens.ends, strict=True)]
+    assert parts == ["Let", "\\frac", *"{12}{x_1}", "\\", "\\aé", "²", "한글", "🙂", "\\", "7"]
+    assert len(set(tokens.ids.tolist())) == len(set(parts))
+
+
+def test_a_loop_is_described() -> None:
+    head, unit = "We begin with something else: ", "Wait, 12 is not 13. "
+    text = head + unit * 10 + "Wait, 1"
+    # unit: Wait , 1 2 is not 1 3 . = 9 tokens; head: 6 tokens
+    check(
+        measured(text),
+        tail_loop=True,
+        tail_loop_onset=6 + 9,
+        tail_loop_period=9,
+        tail_loop_repeats=93 / 9,
+        tail_loop_coverage=93 / 99,
+        tail_loop_onset_share=15 / 99,
+        tail_loop_unit=unit.strip(),
+        tail_loop_onset_char=len(head + unit),
+        tail_loop_source="pseudo",
+    )
+
+
+def test_what_follows_a_loop() -> None:
+    loop = "one two three four. " * 20
+    assert has_tail_loop("Start " + loop + "and it ends " + "a b " * 4)
+    assert measured("Start " + loop + ("x y z " * 3)[:-1])["tail_loop_coverage"] == 100 / 110
+    assert not has_tail_loop(loop + " ".join(str(i) for i in range(30)))
+
+
+@pytest.mark.parametrize(
+    ("unit", "repeats", "found"),
+    [("a b c d e ", 12, True), ("a b c d e ", 11, False), ("a " * 19 + "b ", 4, True), ("a " * 24 + "b ", 3, False)],
+)
+def test_thresholds(unit: str, repeats: int, found: bool) -> None:
+    assert has_tail_loop(unit * repeats) is found
+
+
+def test_model_tokens_are_used_where_there_are_any() -> None:
+    ids = list(range(100)) + [7, 8, 9] * 30 + [151643]
+    values = measured("just some text", Finish.LENGTH, token_ids=ids)
+    check(values, tail_loop=True, tail_loop_onset=103, tail_loop_period=3, tail_loop_repeats=30.0)
+    check(values, tail_loop_coverage=90 / 191, tail_loop_source="model", tail_loop_unit=None, tail_loop_onset_char=None)
+    check(
+        measured("la " * 100, token_ids=list(range(100))),
+        tail_loop=False,
+        tail_loop_source="model",
+        tail_loop_unit=None,
+    )
+    check(measured("", token_ids=[]), tail_loop=False, tail_loop_coverage=0.0)
+    assert has_tail_loop("x", [1, 2] * 40)
+
+
+def test_a_long_unit_is_cut() -> None:
+    unit = " ".join(f"word{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(100)) + ". "
+    shown = measured(unit * 5)["tail_loop_unit"]
+    assert len(shown) == UNIT_CAP
+    assert shown.endswith("…")
+    assert unit.startswith(shown[:-1])
+
+
+HARD_NEGATIVES = {
+    "multiplication table": "".join(f"{a} x {b} = {a * b}\n" for a in range(1, 13) for b in range(1, 13)),
+    "1 to 400": ", ".join(map(str, range(1, 401))),
+    "primality": "".join(
+        f"{i} is {'prime' if all(i % d for d in range(2, i)) else 'composite'}.\n" for i in range(2, 150)
+    ),
+    "random digits": "".join(str(pow(3, i, 1009) % 10) for i in range(600)),
+    "polynomial": " + ".join(f"{i * i % 17}x^{{{i}}}" for i in range(120)),
+    "Fibonacci steps": "".join(f"F_{{{i}}} = F_{{{i - 1}}} + F_{{{i - 2}}} = {int(1.618**i)}\n" for i in range(2, 80)),
+    "markdown table": "|n|n^2|\n|---|---|\n" + "".join(f"|{i}|{i * i}|\n" for i in range(1, 90)),
+    "binary expansion": "".join(f"{i} = {i:b}_2, " for i in range(1, 120)),
+    "long division": "".join(f"{7 * i + i % 7} = 7 * {i} + {i % 7}; " for i in range(1, 120)),
+    "padded table": "".join(f"{i:>8}{i * i:>12}{'':<20}|\n" for i in range(1, 90)),
+    "boxed again": "".join(f"So \\boxed{{{i}}}, " for i in range(1, 90)),
+}
+
+
+@pytest.mark.parametrize("text", HARD_NEGATIVES.values(), ids=HARD_NEGATIVES.keys())
+def test_regular_but_progressing_text_is_no_loop(text: str) -> None:
+    assert not has_tail_loop(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0." + "142857" * 60, "0 & 0 & 0 & 0 \\\\\n" * 20, "1+\\frac{1}{2" * 60 + "}" * 60],
+    ids=["decimal", "zero matrix", "continued fraction"],
+)
+def test_truly_periodic_text_is_a_loop_even_where_it_is_right(text: str) -> None:
+    assert has_tail_loop(text)
