@@ -80,7 +80,7 @@ def small_run(
             {
                 "loop": [0, 1, 2, 3, 8, 9, 10, 14, 20, 26, 32, 38],
                 "wrong": [5, 7, 11, 17, 21, 33],
-                "unboxed": [4, 13, 22, 31],
+                "unboxed": [4, 12, 13, 22, 23, 31],
                 "missing": [6, 15, 28],
                 "error": [37],
             },
@@ -192,16 +192,17 @@ def _measures(traces: Sequence[Trace]) -> dict[str, pa.Table]:
     rows = [_row(t.text, t.finish) for t in traces]
     groups: dict[str, dict[str, pa.DataType]] = {
         "length.v1": {c: pa.int64() for c in ("n_words", "n_chars", "n_tokens", "n_steps")},
-        "format.v1": {c: pa.bool_() for c in ("closed", "boxed", "truncated")},
+        "structure.v1": {c: pa.bool_() for c in ("closed", "boxed", "truncated")},
         "markers.v1": {c: pa.int64() for c in MARKERS},
         "diversity.v1": {c: pa.float64() for c in ("ttr", "ttr_last_2000", "mattr_500", "worst_window_ttr")},
-        "loops.v1": {
+        "repetition.v1": {
             "tail_loop": pa.bool_(),
             "tail_loop_onset": pa.int64(),
             "tail_loop_onset_share": pa.float64(),
             "tail_loop_period": pa.int64(),
             "tail_loop_repeats": pa.float64(),
             "tail_loop_unit": pa.string(),
+            "tail_loop_onset_char": pa.int64(),
             "tail_loop_coverage": pa.float64(),
         },
     }
@@ -242,6 +243,7 @@ def _row(text: str | None, finish: Finish) -> dict[str, Any]:
             "tail_loop_period": unit,
             "tail_loop_repeats": (len(words) - onset + unit) / unit,
             "tail_loop_unit": LOOP_UNIT,
+            "tail_loop_onset_char": text.index(LOOP_UNIT) + len(LOOP_UNIT),
             "tail_loop_coverage": 1 - (onset - unit) / len(words),
         }
     return row

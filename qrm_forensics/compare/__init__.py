@@ -8,10 +8,10 @@ with what could have been found.
 from qrm_forensics.compare.bootstrap import (
     RESAMPLES,
     SEED,
-    clustered_mean_interval,
     mean_interval,
     median_interval,
     ratio_interval,
+    ratio_intervals,
 )
 from qrm_forensics.compare.paired import PairedCounts, length_ratio, overlap, paired
 from qrm_forensics.compare.shares import Interval, detectable_difference, holm, mcnemar_exact, tango, wilson
@@ -21,7 +21,6 @@ __all__ = [
     "SEED",
     "Interval",
     "PairedCounts",
-    "clustered_mean_interval",
     "detectable_difference",
     "holm",
     "length_ratio",
@@ -31,6 +30,7 @@ __all__ = [
     "overlap",
     "paired",
     "ratio_interval",
+    "ratio_intervals",
     "tango",
     "wilson",
 ]

@@ -67,19 +67,26 @@ def mean_interval(values: ArrayLike) -> Interval | None:
     return _percentiles(_weights(len(x)) @ x / len(x)) if len(x) > 1 else None
 
 
-def ratio_interval(numerators: ArrayLike, denominators: ArrayLike) -> Interval | None:
-    """95 % percentile interval of sum(numerators) / sum(denominators), per problem, [n].
+def ratio_intervals(numerators: ArrayLike, denominators: ArrayLike) -> list[Interval | None]:
+    """95 % percentile intervals of sum(numerators) / sum(denominators), [problems, columns] each.
 
-    None below two problems, or where a resample has no denominator at all.
+    A mean over responses is such a ratio: per problem, the sum of its values and how many
+    there are (0 where none).  None below two problems, or where a resample has no denominator at all.
     """
     x, y = np.asarray(numerators, dtype=np.float64), np.asarray(denominators, dtype=np.float64)
+    if x.ndim != 2 or x.shape != y.shape:
+        raise ValueError(f"not two aligned tables of problems by columns: {x.shape}, {y.shape}")
     if len(x) < 2:
-        return None
-    weights = _weights(len(x))
-    below = weights @ y
-    if (below <= 0).any():
-        return None
-    return _percentiles(weights @ x / below)
+        return [None] * x.shape[1]
+    above, below = _weights(len(x)) @ x, _weights(len(x)) @ y
+    empty: list[bool] = (below <= 0).any(axis=0).tolist()
+    ratios = above / np.where(below > 0, below, 1)
+    return [None if none else _percentiles(ratio) for none, ratio in zip(empty, ratios.T, strict=True)]
+
+
+def ratio_interval(numerators: ArrayLike, denominators: ArrayLike) -> Interval | None:
+    """``ratio_intervals`` of one column, [problems] each."""
+    return ratio_intervals(np.asarray(numerators)[:, None], np.asarray(denominators)[:, None])[0]
 
 
 def median_interval(values: ArrayLike, groups: ArrayLike | None = None) -> Interval | None:
@@ -102,10 +109,3 @@ def median_interval(values: ArrayLike, groups: ArrayLike | None = None) -> Inter
     lower = (cumulative < np.ceil(total / 2)).sum(axis=1)
     upper = (cumulative < np.floor(total / 2) + 1).sum(axis=1)
     return _percentiles((x[order][lower] + x[order][upper]) / 2)
-
-
-def clustered_mean_interval(values: ArrayLike, groups: ArrayLike) -> Interval | None:
-    """95 % percentile interval of the mean over responses, [n], problems drawn with all their responses."""
-    x = np.asarray(values, dtype=np.float64)
-    index, count = _grouped(groups, len(x))
-    return ratio_interval(np.bincount(index, x, count), np.bincount(index, minlength=count))

@@ -74,6 +74,7 @@ CATEGORY_SENTENCES: dict[str, tuple[str, ...]] = {
 #: Conditions of the data that a reader has to know before reading a number.
 NOTES: dict[str, tuple[str, ...]] = {
     "note.selected": ("variant", "benchmark", "n", "size"),
+    "note.selected_unknown_size": ("variant", "benchmark", "n"),
     "note.prefix": ("variant", "benchmark", "n", "size"),
     "note.unknown_size": ("variant", "benchmark", "n"),
     "note.no_baseline": ("benchmark", "reference"),

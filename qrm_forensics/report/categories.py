@@ -1,0 +1,220 @@
+"""Subjects and levels: each variant inside each category, beside its reference."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from qrm_forensics.compare import PairedCounts, holm
+from qrm_forensics.records import Coverage
+from qrm_forensics.report.cells import accuracy_claim, centres, rates
+from qrm_forensics.report.claims import Ledger, Source, count, tally, where, with_interval
+from qrm_forensics.report.data import BenchmarkData, RunData
+from qrm_forensics.report.model import Category, CategoryRow, Claim, Sentence, Unit
+from qrm_forensics.report.pairs import compare, pair_coverage
+
+DIMENSIONS = ("subject", "level")
+_CENTRES = ("n_words", "n_tokens", "mattr_500")
+ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """A variant against its reference in one category."""
+
+    variant: str
+    reference: str
+    result: PairedCounts
+    difference: Claim
+    source: Source
+
+
+def build_categories(
+    run: RunData, data: BenchmarkData, references: Mapping[str, str], ledger: Ledger
+) -> tuple[Category, ...]:
+    """Every category of every dimension that the benchmark's problems have; p-values adjusted per dimension."""
+    found = []
+    for dimension in DIMENSIONS:
+        names = sorted({str(n) for n in data.frame[dimension].dropna().unique()}, key=_natural)
+        parts = []
+        for name in names:
+            rows, compared = [], []
+            for variant in data.variants:
+                reference = references.get(variant)
+                row, against = _row(run, data, dimension, name, variant, reference, ledger)
+                if row is not None:
+                    rows.append(row)
+                if against is not None:
+                    compared.append(against)
+            parts.append((name, rows, compared))
+        tested = [c for _, _, compared in parts for c in compared if c.difference.value is not None]
+        adjusted = dict(zip(map(id, tested), holm([c.result.p_value for c in tested]), strict=True))
+        for name, rows, compared in parts:
+            sentences = _sentences(run, data, dimension, name, rows, compared, adjusted, ledger)
+            widest = max((data.coverage[r.variant] for r in rows), key=_WIDTH.index)
+            found.append(Category(data.name, dimension, name, widest, tuple(rows), sentences))
+    return tuple(found)
+
+
+_WIDTH = [Coverage.SELECTED, Coverage.UNKNOWN, Coverage.PREFIX, Coverage.FULL]
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Level 10 after level 9, names as text."""
+    return [(0, int(p), "") if p.isdigit() and p.isascii() else (1, 0, p) for p in re.split(r"(\d+)", name) if p]
+
+
+def _row(
+    run: RunData, data: BenchmarkData, dimension: str, name: str, variant: str, reference: str | None, ledger: Ledger
+) -> tuple[CategoryRow | None, _Compared | None]:
+    frame = data.of(variant)
+    frame = frame[frame[dimension] == name]
+    if frame.empty:
+        return None, None
+    selected = data.is_selected(variant)
+    at = where(variant=variant, benchmark=data.name) + f" and {where(**{dimension: name})}"
+    place = f"{data.name}/{dimension}={name}/{variant}"
+    accuracy: dict[str, Claim | None] = {}
+    correct = {}
+    for policy in run.policies:
+        source: Source = {"table": "verdicts+problems", "filter": f"{at} and {where(policy=policy)}"}
+        judged = int(frame[f"right:{policy}"].notna().sum())
+        correct[policy] = ledger.add(
+            count(
+                *(f"category/correct/{place}/{policy}", int(frame[f"right:{policy}"].sum()), "definition.correct"),
+                of=judged,
+                **source,
+            )
+        )
+        claim = None
+        if not selected:
+            claim = ledger.add(accuracy_claim(data, frame, policy, f"{place}/{policy}", source, "category/accuracy"))
+        accuracy[policy] = claim
+    against = None
+    if reference is not None and reference != variant:
+        against = _against(run, data, dimension, name, variant, reference, frame, ledger)
+    row = CategoryRow(
+        variant=variant,
+        n=ledger.add(
+            count(f"category/n/{place}", len(frame), "definition.category_n", table="traces+problems", filter=at)
+        ),
+        accuracy=accuracy,
+        correct=correct,
+        lost=_counted(against, "lost", ledger, place),
+        gained=_counted(against, "gained", ledger, place),
+        difference=against.difference if against else None,
+        rates=rates(run, data, frame, f"category/{place}", at, selected, ledger, "+problems"),
+        centres=centres(run, frame, f"median/category/{place}", at, selected, ledger, _CENTRES, "+problems"),
+    )
+    return row, against
+
+
+def _counted(against: _Compared | None, kind: str, ledger: Ledger, place: str) -> Claim | None:
+    if against is None:
+        return None
+    value: int = getattr(against.result, kind)
+    of = against.result.n
+    return ledger.add(count(f"category/{kind}/{place}", value, f"definition.{kind}", of=of, **against.source))
+
+
+def _against(
+    run: RunData,
+    data: BenchmarkData,
+    dimension: str,
+    name: str,
+    variant: str,
+    reference: str,
+    frame: pd.DataFrame,
+    ledger: Ledger,
+) -> _Compared | None:
+    rows = np.zeros(len(data.keys), dtype=bool)
+    rows[frame["row"].to_numpy()] = True
+    result = compare(data, data.right(reference, run.policy), data.right(variant, run.policy), rows)
+    if result is None:
+        return None
+    source: Source = {
+        "table": "verdicts+problems",
+        "filter": where(benchmark=data.name, policy=run.policy, variant=[reference, variant], **{dimension: name}),
+    }
+    claim = Claim(
+        *(f"category/difference/{data.name}/{dimension}={name}/{variant}", None, Unit.POINTS, "definition.difference"),
+        denominator=result.n,
+        **source,
+    )
+    if pair_coverage(data, (reference, variant)) is Coverage.SELECTED:
+        claim = replace(claim, note="claim.selected")
+    else:
+        claim = with_interval(replace(claim, value=result.difference), result.interval, result.interval_method)
+    return _Compared(variant, reference, result, ledger.add(claim), source)
+
+
+def _sentences(
+    run: RunData,
+    data: BenchmarkData,
+    dimension: str,
+    name: str,
+    rows: list[CategoryRow],
+    compared: list[_Compared],
+    adjusted: Mapping[int, float],
+    ledger: Ledger,
+) -> tuple[Sentence, ...]:
+    """Drops that pass the adjusted test; else what could have been missed; counts where problems were selected."""
+    place = f"{data.name}/{dimension}={name}"
+    sentences = []
+    tested = [c for c in compared if id(c) in adjusted]
+    drops = [c for c in tested if adjusted[id(c)] <= ALPHA and c.result.difference < 0]
+    for c in sorted(drops, key=lambda c: c.result.difference):
+        here = f"category/{{}}/{place}/{c.variant}"
+        p = Claim(here.format("holm_p"), adjusted[id(c)], Unit.P_VALUE, "definition.holm_p", **c.source)
+        family = f"category/difference/{data.name}/{dimension}="
+        size = tally(f"family/category/{data.name}/{dimension}", len(adjusted), "definition.family", starts=family)
+        sentences.append(
+            Sentence(
+                "category.drop",
+                {
+                    "variant": c.variant,
+                    "reference": c.reference,
+                    "category": name,
+                    "n": ledger.add(count(here.format("paired_n"), c.result.n, "definition.paired_n", **c.source)),
+                    "lost": ledger.add(
+                        count(here.format("lost"), c.result.lost, "definition.lost", of=c.result.n, **c.source)
+                    ),
+                    "gained": ledger.add(
+                        count(here.format("gained"), c.result.gained, "definition.gained", of=c.result.n, **c.source)
+                    ),
+                    "difference": c.difference,
+                    "p": ledger.add(p),
+                    "family": ledger.add(size),
+                },
+                "bad",
+            )
+        )
+    if tested and not drops:
+        widest = max(tested, key=lambda c: c.result.detectable)
+        missed = Claim(
+            *(f"category/detectable/{place}", widest.result.detectable, Unit.POINTS, "definition.detectable"),
+            denominator=widest.result.n,
+            **widest.source,
+        )
+        number = tally(
+            *(f"category/comparisons/{place}", len(tested), "definition.comparisons"),
+            starts=f"category/difference/{place}/",
+        )
+        slots: dict[str, Claim | str] = {
+            "category": name,
+            "reference": tested[0].reference,
+            "comparisons": ledger.add(number),
+            "detectable": ledger.add(missed),
+        }
+        sentences.append(Sentence("category.no_difference", slots))
+    if not compared:
+        sentences.append(Sentence("category.no_reference", {"category": name}))
+    for row in rows:
+        if data.is_selected(row.variant):
+            slots = {"variant": row.variant, "category": name, "n": row.n, "correct": row.correct[run.policy]}
+            sentences.append(Sentence("category.selected", slots, "warning"))
+    return tuple(sentences)

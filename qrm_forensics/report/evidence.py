@@ -1,0 +1,52 @@
+"""From a claim back to the stored rows that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+import pandas as pd
+
+from qrm_forensics.errors import InputError
+from qrm_forensics.records import TRACE_KEY
+from qrm_forensics.report.model import Claim
+from qrm_forensics.store import Store
+
+_TRACE_COLUMNS = [*TRACE_KEY, "finish", "source_file", "source_index"]
+
+
+def evidence(store: Store, claim: Claim, claims: Sequence[Claim] = ()) -> pd.DataFrame:
+    """The rows behind a claim: its tables joined, its filter applied.
+
+    ``claims`` are those of the report, for claims that count claims.  Raises InputError
+    for a claim without a table (its note says why it has no value) or a table that is not there.
+    """
+    if not claim.table:
+        raise InputError(f"claim {claim.id}: has no rows behind it ({claim.note or 'no table'})")
+    names = claim.table.split("+")
+    frame = _table(store, names[0], claims)
+    for name in names[1:]:
+        more = _table(store, name, claims)
+        shared = [c for c in ("policy", *TRACE_KEY) if c in more.columns and c in frame.columns]
+        frame = frame.merge(
+            more.drop(columns=[c for c in more.columns if c in frame.columns and c not in shared]), on=shared
+        )
+    return frame.query(claim.filter, engine="python") if claim.filter else frame
+
+
+def _table(store: Store, name: str, claims: Sequence[Claim]) -> pd.DataFrame:
+    if name == "claims":
+        return pd.DataFrame([asdict(c) for c in claims])
+    if name == "traces":
+        table = store.traces(_TRACE_COLUMNS)
+    elif name == "verdicts":
+        table = store.verdicts()
+    elif name == "problems":
+        table = store.problem_table().rename_columns({"id": "problem_id"})
+    else:
+        kind, _, metric = name.partition("/")
+        table = store.measures().get(metric) if kind == "measures" else None
+        if table is None:
+            raise InputError(f"{store.root}: has no table {name!r}; measure the run again with this program")
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
