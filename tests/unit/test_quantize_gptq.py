@@ -113,9 +113,7 @@ def test_failed_factorisation_starts_over_with_more_damping() -> None:
     assert torch.equal(h, original)
     assert factor.upper is not None
     damped = h.double() + 0.16 * torch.eye(8, dtype=torch.float64)  # 0.16 alone: dampings are not added up
-    torch.testing.assert_close(
-        (factor.upper.T @ factor.upper).double(), torch.linalg.inv(damped), rtol=1e-4, atol=1e-4
-    )
+    torch.testing.assert_close((factor.upper.T @ factor.upper).double(), torch.linalg.inv(damped), rtol=1e-4, atol=1e-4)
 
 
 def test_hopeless_hessian_falls_back_to_rounding_and_says_so() -> None:
