@@ -40,7 +40,9 @@ def numerals(draw: st.DrawFn, value: Fraction | None = None) -> str:
 @st.composite
 def same_or_near(draw: st.DrawFn) -> tuple[str, str]:
     a = draw(st.fractions(-9999, 9999, max_denominator=400) | integers.map(Fraction))
-    near = st.sampled_from([a, -a, a + 1, a * 10, a / 10, a + Fraction(1, 1000), a + Fraction(1, 100_000)])
+    near = st.sampled_from(
+        [a, -a, a + 1, a * 10, a / 10, a + Fraction(1, 1000), a + Fraction(1, 10**5), a + Fraction(1, 10**6)]
+    )
     return draw(numerals(a)), draw(numerals(draw(near)))
 
 
