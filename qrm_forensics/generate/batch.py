@@ -255,7 +255,7 @@ class Batch:
         )
 
     def _failed(self, slot: int) -> Trace:
-        step = int(self._drawn[slot])
+        step = int(self._drawn[slot]) - 1
         return error_trace(
             self._seated[slot].request, f"the model's output is not finite (NaN or infinity) at generated token {step}"
         )
@@ -284,9 +284,9 @@ class Batch:
         have = self._tokens.shape[1]
         if steps > have:
             more = ((0, 0), (0, max(256, have, steps - have)))
-            self._tokens, self._logprobs, self._entropies = (
-                np.pad(log, more) for log in (self._tokens, self._logprobs, self._entropies)
-            )
+            self._tokens = np.pad(self._tokens, more)
+            self._logprobs = np.pad(self._logprobs, more)
+            self._entropies = np.pad(self._entropies, more)
 
     def _tensor(self, array: NDArray[np.int64]) -> Tensor:
         """A copy on the model's device: the state arrays change while a pass may still read them."""
