@@ -200,3 +200,6 @@ def write_checkpoint(source: Checkpoint, changed: Mapping[str, Tensor], out: Pat
         # transformers 4 reads only torch_dtype, and 5 still reads it
         text = json.dumps({**config, "torch_dtype": dtype}, indent=2, ensure_ascii=False)
         (out / "config.json").write_text(text + "\n", encoding="utf-8")
+    for file in files:
+        # safetensors writes files that only their owner can read
+        shutil.copymode(out / "config.json", out / file.name)

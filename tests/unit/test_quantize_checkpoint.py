@@ -70,6 +70,7 @@ def test_recipe(name: str, source: Path, calibration: Calibration, tmp_path: Pat
     for file in source.iterdir():
         assert file.suffix == ".safetensors" or (out / file.name).read_bytes() == file.read_bytes()
 
+    assert (out / "model.safetensors").stat().st_mode == (out / "config.json").stat().st_mode
     assert before.keys() == after.keys()
     scaled = {"model.layers.*.input_layernorm.weight", "model.layers.*.post_attention_layernorm.weight"}
     for tensor, old in before.items():
