@@ -79,7 +79,7 @@ def ratio_intervals(numerators: ArrayLike, denominators: ArrayLike) -> list[Inte
     if len(x) < 2:
         return [None] * x.shape[1]
     above, below = _weights(len(x)) @ x, _weights(len(x)) @ y
-    empty: list[bool] = (below <= 0).any(axis=0).tolist()
+    empty = np.atleast_1d((below <= 0).any(axis=0))
     ratios = above / np.where(below > 0, below, 1)
     return [None if none else _percentiles(ratio) for none, ratio in zip(empty, ratios.T, strict=True)]
 

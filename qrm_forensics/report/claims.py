@@ -84,9 +84,16 @@ def tally(claim_id: str, value: int, definition: str, *, starts: str, ends: str 
 
 
 def share(
-    claim_id: str, values: NDArray[np.float64], problems: NDArray[np.int64], definition: str, *, table: str, filter: str,
-    selected: bool, empty: str = "claim.no_data",
-) -> Claim:  # fmt: skip
+    claim_id: str,
+    values: NDArray[np.float64],
+    problems: NDArray[np.int64],
+    definition: str,
+    *,
+    selected: bool,
+    empty: str = "claim.no_data",
+    table: str,
+    filter: str,
+) -> Claim:
     """Share of responses with value 1, among 0/1 ``values`` [n]; ``problems`` [n] says which belong together.
 
     Wilson interval for one response per problem, else a bootstrap over problems.  A

@@ -12,7 +12,8 @@ from qrm_forensics.report.categories import build_categories
 from qrm_forensics.report.cells import build_cell
 from qrm_forensics.report.claims import Ledger
 from qrm_forensics.report.data import BenchmarkData, RunData, load
-from qrm_forensics.report.findings import build_findings, build_headline, gather
+from qrm_forensics.report.findings import build_findings, gather
+from qrm_forensics.report.headline import build_headline
 from qrm_forensics.report.model import BenchmarkReport, Provenance, ReportContext
 from qrm_forensics.report.notes import benchmark_notes, report_notes
 from qrm_forensics.report.pairs import build_overlap, build_pair, overlap_groups, references

@@ -8,7 +8,6 @@ Selected problems are never tested.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qrm_forensics.compare import holm, mcnemar_exact
@@ -16,7 +15,7 @@ from qrm_forensics.report.claims import Ledger, Source, count, tally, where, wit
 from qrm_forensics.report.data import BenchmarkData, RunData
 from qrm_forensics.report.model import BenchmarkReport, Cell, Claim, Pair, Sentence, Unit
 from qrm_forensics.report.pairs import compare
-from qrm_forensics.report.testing import ALPHA, Rise, TestedPair, adjust_pairs, rises
+from qrm_forensics.report.significance import ALPHA, Rise, TestedPair, adjust_pairs, rises
 
 #: Flips worth a sentence although accuracy is not told apart: this share of the problems, and at least so many.
 _FLIPS_SHARE, _FLIPS = 0.05, 5
@@ -283,62 +282,3 @@ def _worst_variant(run: RunData, data: BenchmarkData, report: BenchmarkReport, l
         "smallest_p": made[min(alike, key=adjusted.__getitem__)]["p"],
     }
     return [Sentence("finding.not_told_apart", common | named)]
-
-
-def build_headline(
-    run: RunData,
-    reports: tuple[BenchmarkReport, ...],
-    evidence: Evidence,
-    findings: tuple[Sentence, ...],
-    ledger: Ledger,
-) -> Sentence:
-    """The one sentence above all others."""
-    first = evidence.pairs[run.policy]
-    drops = [f for f in findings if f.key == "finding.drop"]
-    if drops:
-        worst = drops[0].slots
-        keys = [(str(d.slots["benchmark"]), str(d.slots["variant"])) for d in drops]
-        dropped = len({variant for _, variant in keys})
-        # every one of these has an adjusted p below 5 % and a difference below 0 under each policy
-        number = Claim(
-            *("headline/variants_dropped", dropped, Unit.COUNT, "definition.variants_dropped"),
-            table="claims",
-            filter=f"id in {[f'paired/{b}/{v}/{run.policy}/holm_p' for b, v in keys]!r}",
-        )
-        slots = {k: worst[k] for k in ("variant", "reference", "benchmark", "n", "difference", "p")}
-        slots |= {"variants_dropped": ledger.add(number), "comparisons": _comparisons(first, ledger, run.policy)}
-        return Sentence("headline.drop", slots, "bad")
-    for finding in findings:
-        if finding.key == "finding.drop_one_policy":
-            wanted = ("variant", "reference", "benchmark", "policy", "n", "difference", "p")
-            return Sentence("headline.drop_one_policy", {k: finding.slots[k] for k in wanted}, "warning")
-    wanted = ("variant", "reference", "benchmark", "n", "reference_count", "variant_count", "p")
-    for kind in ("loops", "missing", "truncated"):
-        for finding in findings:
-            if finding.key == f"finding.{kind}_rise":
-                return Sentence(f"headline.{kind}", {k: finding.slots[k] for k in wanted}, "bad")
-    if first:
-        largest = max((t.pair.detectable for t in first.values()), key=lambda c: float(c.value or 0))
-        return Sentence(
-            "headline.no_difference", {"comparisons": _comparisons(first, ledger, run.policy), "detectable": largest}
-        )
-    totals = {
-        "variants_count": len({c.variant for r in reports for c in r.cells}),
-        "benchmarks_count": len(reports),
-        "responses": sum(int(c.n.value or 0) for r in reports for c in r.cells),
-    }
-    return Sentence(
-        "headline.no_comparison",
-        {
-            kind: ledger.add(count(f"headline/{kind}", value, f"definition.{kind}", table="traces", filter=""))
-            for kind, value in totals.items()
-        },
-    )
-
-
-def _comparisons(first: Mapping[tuple[str, str], TestedPair], ledger: Ledger, policy: str) -> Claim:
-    return ledger.add(
-        tally(
-            "headline/comparisons", len(first), "definition.comparisons", starts="paired/", ends=f"/{policy}/mcnemar_p"
-        )
-    )

@@ -20,8 +20,6 @@ ALPHA = 0.05
 class TestedPair:
     """A pair, its Holm-adjusted p, and the size of its family: all variants and benchmarks under one policy."""
 
-    __test__ = False  # not a test class
-
     pair: Pair
     adjusted: float
     p: Claim
