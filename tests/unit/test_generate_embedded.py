@@ -107,10 +107,11 @@ def test_greedy_equals_transformers_generate(tmp_path: Path, kind: str) -> None:
     made = run(path, [request(i, prompt) for i, prompt in enumerate(prompts)], batch_size=2, temperature=0)
     network, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
     for i, prompt in enumerate(prompts):
-        ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
-        expected = network.generate(**ids, do_sample=False, max_new_tokens=24)[0, ids.input_ids.shape[1] :].tolist()
-        assert made[f"p{i}"].token_ids == expected
-        assert made[f"p{i}"].prompt_tokens == ids.input_ids.shape[1]
+        ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").input_ids
+        mask = torch.ones_like(ids)
+        expected = network.generate(ids, attention_mask=mask, do_sample=False, max_new_tokens=24)[0, ids.shape[1] :]
+        assert made[f"p{i}"].token_ids == expected.tolist()
+        assert made[f"p{i}"].prompt_tokens == ids.shape[1]
 
 
 def test_log_probabilities_and_entropies_equal_one_full_forward_pass(tiny: Path) -> None:
