@@ -84,14 +84,17 @@ def slots_of(message: str) -> frozenset[str]:
 #: Slots whose value is a name that has a translation: slot -> prefix of the key.
 _NAMED = {"policy": "policy.", "other_policy": "policy.", "column": "column."}
 
+#: Slots that hold a recipe or a marker, shown in the face of code.
+_TECHNICAL = frozenset({"variant", "reference", "other", "variants", "marker"})
+
 
 @dataclass(frozen=True)
 class Texts:
     """The words and numbers of one language.
 
     ``link`` turns a claim and its printed form into HTML; without it a claim is plain text
-    in HTML too.  ``quote`` escapes names that are put into plain text (Markdown has its own
-    needs).  ``labels`` and ``definitions`` are those of the measured columns, which their
+    in HTML too.  ``quote`` escapes what is put into plain text (in Markdown even ``~``
+    between two numbers means something).  ``labels`` and ``definitions`` are those of the measured columns, which their
     metrics bring along.
     """
 
@@ -123,7 +126,9 @@ class Texts:
     def definition(self, key: str) -> str:
         """The exact definition behind a claim; those of measured columns come from their metric."""
         name = key.removeprefix("definition.column.")
-        return self.definitions[name] if name in self.definitions and name != key else self.raw(key)
+        if name == key or name not in self.definitions:
+            return self.raw(key)
+        return f"**{self.column(name)}** (`{name}`). {self.definitions[name]}"
 
     def definition_html(self, key: str) -> Markup:
         return _marked(self.definition(key))
@@ -201,12 +206,11 @@ class Texts:
         return str(match["one"] if number in (1, "1") else match["many"])
 
     def _fill(self, key: str, match: re.Match[str], slots: Mapping[str, Slot]) -> str:
-        value, foreign = self._slot(key, match, slots)
+        value, _ = self._slot(key, match, slots)
         if match["one"] is not None:
             return self._word(match, value)
         printed = self._printed(value, match["style"])
-        shown = self.quote(printed) if foreign else printed
-        return shown + (particle(printed, match["particle"]) if match["particle"] else "")
+        return self.quote(printed) + (particle(printed, match["particle"]) if match["particle"] else "")
 
     def _fill_html(self, key: str, match: re.Match[str], slots: Mapping[str, Slot]) -> Markup:
         value, foreign = self._slot(key, match, slots)
@@ -216,7 +220,8 @@ class Texts:
         if isinstance(value, Claim):
             shown = self.link(value, printed) if self.link else escape(printed)
         else:
-            shown = Markup('<bdi class="name">{}</bdi>').format(visible(printed)) if foreign else escape(printed)
+            quoted = Markup('<bdi class="name">{}</bdi>' if match["name"] in _TECHNICAL else "<bdi>{}</bdi>")
+            shown = quoted.format(visible(printed)) if foreign else escape(printed)
         return shown + (particle(printed, match["particle"]) if match["particle"] else "")
 
 

@@ -20,8 +20,10 @@ _PATTERNS = {
     Unit.SECONDS: "#,##0.0",
     Unit.PER_1000_WORDS: "#,##0.0#",
     Unit.RATIO: "#,##0.00",
-    Unit.PLAIN: "#,##0.0##",
 }
+
+#: Definitions of sizes: a difference in points without a direction.
+_SIZES = frozenset({"definition.detectable"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,9 @@ class Numbers:
             case Unit.RATIO:
                 text = str(format_decimal(value, _PATTERNS[unit], locale=self.locale))
                 text += "배" if self._korean else "×"
+            case Unit.PLAIN:
+                pattern = "0.000" if abs(value) < 1 and value else "#,##0.0"
+                text = str(format_decimal(value, pattern, locale=self.locale))
             case _:
                 text = str(format_decimal(value, _PATTERNS[unit], locale=self.locale))
         return text.replace("-", MINUS)
@@ -68,7 +73,10 @@ class Numbers:
 
     def claim(self, claim: Claim) -> str:
         """The value; where there is none but counts are known (a selected subset), ``12/50``."""
-        return self.fraction(claim) if claim.value is None else self.value(claim.value, claim.unit)
+        if claim.value is None:
+            return self.fraction(claim)
+        show = self.magnitude if claim.definition in _SIZES else self.value
+        return show(claim.value, claim.unit)
 
     def p_statement(self, claim: Claim) -> str:
         """``p = 0.023`` or ``p < 0.001``."""
@@ -87,7 +95,7 @@ class Numbers:
         if low is None or high is None:
             return ABSENT
         if claim.unit is Unit.POINTS:
-            joint = "~" if self._korean else " to "
+            joint = " ~ " if self._korean else " to "
             return f"{self._points(low)}{joint}{self._points(high)}{self.points_suffix}"
         left, right = self.value(low, claim.unit), self.value(high, claim.unit)
         suffix = next((s for s in ("%", "×", "배") if left.endswith(s) and right.endswith(s)), "")

@@ -19,6 +19,7 @@ from qrm_forensics.report.model import (
     Overlap,
     Pair,
     ReportContext,
+    Sentence,
     Unit,
 )
 
@@ -105,6 +106,13 @@ class View:
         grouped = sorted(names, key=lambda d: order.get(d, 2))
         return [(d, [c for c in benchmark.categories if c.dimension == d]) for d in grouped]
 
+    def in_category(self, sentence: Sentence, category: Category) -> Sentence:
+        """A sentence of a category with the category as readers call it: a level is "level 3", not "3"."""
+        if category.dimension != "level" or "category" not in sentence.slots:
+            return sentence
+        name = self.texts.text("ui.level", level=str(sentence.slots["category"]))
+        return replace(sentence, slots=sentence.slots | {"category": name})
+
     @staticmethod
     def variants_in(categories: Iterable[Category]) -> list[str]:
         return list(dict.fromkeys(row.variant for c in categories for row in c.rows))
@@ -148,7 +156,7 @@ class View:
         shared = (
             *("anchor", "claim_anchor", "definition_anchor", "definitions", "plain", "plain_claim", "rate_columns"),
             *("centre_columns", "pair_of", "by_dimension", "variants_in", "row_of", "tone", "tint", "status_tone"),
-            *("sum_of", "sum_holds", "keys_of", "all_columns"),
+            *("sum_of", "sum_holds", "keys_of", "all_columns", "in_category"),
         )
         return {name: getattr(self, name) for name in shared} | {
             "ctx": self.context,

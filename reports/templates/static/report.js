@@ -168,14 +168,16 @@
         const up = head.getAttribute("aria-sort") === "descending";
         for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
         head.setAttribute("aria-sort", up ? "ascending" : "descending");
-        const value = (row) => row.cells[column]?.dataset.v ?? row.cells[column]?.textContent.trim() ?? "";
+        const rows = [...table.tBodies[0].rows];
+        const measured = rows.some((row) => row.cells[column]?.dataset.v !== undefined);
+        const value = (row) => row.cells[column]?.dataset.v ?? (measured ? "" : row.cells[column]?.textContent.trim() ?? "");
         const order = (a, b) => {
           const [x, y] = [value(a), value(b)];
           if (x === "" || y === "") return (x === "") - (y === "");
           const by = isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y;
           return up ? by : -by;
         };
-        table.tBodies[0].append(...[...table.tBodies[0].rows].sort(order));
+        table.tBodies[0].append(...rows.sort(order));
       });
     });
   }

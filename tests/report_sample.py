@@ -1,0 +1,313 @@
+"""A small report context made by hand: three variants, one selected subset, a loop, hostile text."""
+
+from __future__ import annotations
+
+from qrm_forensics.records import Coverage, Variant
+from qrm_forensics.report.model import (
+    BenchmarkReport,
+    Case,
+    Category,
+    CategoryRow,
+    Cell,
+    Claim,
+    Distribution,
+    Excerpt,
+    LoopRow,
+    MarkerRow,
+    Overlap,
+    OverlapRow,
+    Pair,
+    Provenance,
+    ReportContext,
+    Sentence,
+    Unit,
+)
+
+HOSTILE = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> \u202eRTL\u202c \x07 \u05e9\u05dc\u05d5\u05dd `x` | **y** {{ 7*7 }}"
+BENCHMARK = "MATH-20"
+BASE, W4, W3 = "bf16", "awq-w4g128", "awq-w3g128"
+LOOP = "Wait, no."
+
+
+class _Book:
+    def __init__(self) -> None:
+        self.claims: dict[str, Claim] = {}
+
+    def add(self, id: str, value: float | int | None, unit: Unit, definition: str, **more: object) -> Claim:
+        claim = Claim(id, value, unit, definition, table="verdicts", filter=f"id == {id!r}", **more)  # type: ignore[arg-type]
+        return self.claims.setdefault(id, claim)
+
+    def count(self, id: str, value: int, definition: str = "definition.n") -> Claim:
+        return self.add(id, value, Unit.COUNT, definition)
+
+    def share(self, id: str, k: int, n: int, definition: str, low: float, high: float) -> Claim:
+        return self.add(
+            *(id, k / n, Unit.SHARE, definition),
+            numerator=k,
+            denominator=n,
+            ci_low=low,
+            ci_high=high,
+            ci_method="wilson",
+        )
+
+
+def sample_context(*, selected: bool = True) -> ReportContext:
+    """The context; ``selected`` adds a variant whose problems were picked by somebody."""
+    book = _Book()
+    right = {BASE: 18, W4: 17, W3: 8}
+    cells = [_cell(book, v, k, 20) for v, k in right.items()]
+    if selected:
+        cells.append(_selected(book))
+    pairs = tuple(_pair(book, v, lost, gained, p) for v, lost, gained, p in ((W4, 2, 1, 1.0), (W3, 11, 1, 0.0063)))
+    rows = {
+        (True, True, True): 7,
+        (True, True, False): 9,
+        (True, False, False): 2,
+        (False, True, True): 1,
+        (False, False, False): 1,
+    }
+    overlap = Overlap(
+        *(BENCHMARK, "strict", (BASE, W4, W3), Coverage.FULL),
+        rows=tuple(
+            OverlapRow(bits, book.count(f"overlap/{BENCHMARK}/{bits}", rows.get(bits, 0), "definition.overlap"))
+            for bits in [(a, b, c) for a in (True, False) for b in (True, False) for c in (True, False)]
+        ),
+        total=book.count(f"overlap/{BENCHMARK}/total", 20, "definition.overlap_total"),
+    )
+    drop = pairs[1]
+    family = book.count("family", 2, "definition.family")
+    told = {k: getattr(drop, k) for k in ("variant", "reference", "benchmark", "n", "difference")} | {"p": drop.p_value}
+    headline = Sentence(
+        "headline.drop",
+        told | {"variants_dropped": book.count("dropped", 1, "definition.variants_dropped"), "comparisons": family},
+        "bad",
+    )
+    finding = Sentence(
+        "finding.drop", told | {"policy": "strict", "lost": drop.lost, "gained": drop.gained, "family": family}, "bad"
+    )
+    quiet = pairs[0]
+    slots = {
+        k: getattr(quiet, k) for k in ("variant", "reference", "benchmark", "policy", "n", "difference", "detectable")
+    }
+    no_difference = Sentence("finding.no_difference", slots | {"p": quiet.p_value})
+    benchmark = BenchmarkReport(
+        name=BENCHMARK,
+        size=20,
+        cells=tuple(cells),
+        reference=BASE,
+        reference_is_baseline=True,
+        pairs=pairs,
+        overlaps=(overlap,),
+        categories=(_category(book, "subject", "Number Theory"), _category(book, "level", "3")),
+        distributions=(
+            Distribution(
+                *("n_words", BENCHMARK, Unit.WORDS, (0.0, 100.0, 200.0, 300.0)),
+                counts={BASE: (5, 15, 0), W4: (4, 15, 1), W3: (2, 8, 10)},
+                n={BASE: 20, W4: 20, W3: 20},
+            ),
+        ),
+        markers=(
+            MarkerRow(
+                *(W3, "wait"),
+                *(
+                    book.add(f"marker/{k}", v, Unit.PER_1000_WORDS, "definition.marker")
+                    for k, v in (("all", 31.5), ("right", 4.25), ("wrong", 48.0))
+                ),
+            ),
+        ),
+        loops=(LoopRow(W3, "idx-7", 0.25, 100, 3, 40.0, HOSTILE, 400),),
+        loops_total=5,
+        cases=(_case(book),),
+        notes=(
+            Sentence(
+                "note.errors",
+                {
+                    "variant": W3,
+                    "benchmark": BENCHMARK,
+                    "errors": book.count("errors", 1, "definition.errors"),
+                    "n": cells[2].n,
+                },
+                "warning",
+            ),
+        ),
+    )
+    return ReportContext(
+        title="sample",
+        variants=tuple(Variant(v, "Tiny-R1", v, 1) for v in [c.variant for c in cells]),
+        baseline=BASE,
+        headline=headline,
+        findings=(finding, no_difference),
+        benchmarks=(benchmark,),
+        notes=(),
+        provenance=Provenance(
+            "0.1.0",
+            "1",
+            "abc123",
+            "run",
+            ({"host": "<b>lab</b>"},),
+            ({"recipe": W3},),
+            {"temperature": "0.6"},
+            (("length", "1"),),
+        ),
+        claims=tuple(book.claims.values()),
+    )
+
+
+def _cell(book: _Book, variant: str, right: int, n: int) -> Cell:
+    at = f"{BENCHMARK}/{variant}"
+    zero = book.count(f"unscored/{at}", 0, "definition.unscored")
+    strict = book.share(f"accuracy/{at}/strict", right, n, "definition.accuracy", right / n - 0.1, right / n + 0.05)
+    lenient = book.share(
+        f"accuracy/{at}/lenient", right + 1, n, "definition.accuracy", right / n - 0.05, right / n + 0.1
+    )
+    gap = book.add(f"gap/{at}", 1 / n, Unit.POINTS, "definition.scorer_gap", numerator=1, denominator=n)
+    return Cell(
+        *(variant, BENCHMARK, Coverage.FULL, 20, book.count(f"n/{at}", n)),
+        accuracy={"strict": strict, "lenient": lenient},
+        correct={
+            p: book.count(f"correct/{at}/{p}", right + i, "definition.correct")
+            for i, p in enumerate(("strict", "lenient"))
+        },
+        missing={p: book.count(f"missing/{at}/{p}", 1, "definition.missing") for p in ("strict", "lenient")},
+        unscored={"strict": zero, "lenient": zero},
+        scorer_gap=gap,
+        rates={"tail_loop": book.share(f"tail_loop/{at}", (n - right) // 2, n, "definition.rate", 0.01, 0.4)},
+        centres={"n_words": book.add(f"median/{at}", 1234.5, Unit.WORDS, "definition.column.n_words", numerator=None)},
+        means={"n_words": book.add(f"mean/{at}", 1300.25, Unit.WORDS, "definition.column.n_words")},
+    )
+
+
+def _selected(book: _Book) -> Cell:
+    at = f"{BENCHMARK}/gptq-w3g128"
+    none = book.count(f"zero/{at}", 0, "definition.unscored")
+    hits = book.count(f"correct/{at}", 2, "definition.correct")
+    rate = book.add(
+        f"tail_loop/{at}", None, Unit.SHARE, "definition.rate", numerator=3, denominator=5, note="claim.selected"
+    )
+    both = ("strict", "lenient")
+    return Cell(
+        *("gptq-w3g128", BENCHMARK, Coverage.SELECTED, 20, book.count(f"n/{at}", 5)),
+        accuracy=dict.fromkeys(both),
+        correct=dict.fromkeys(both, hits),
+        missing=dict.fromkeys(both, none),
+        unscored=dict.fromkeys(both, none),
+        scorer_gap=None,
+        rates={"tail_loop": rate},
+        centres={},
+        means={},
+    )
+
+
+def _pair(book: _Book, variant: str, lost: int, gained: int, p: float) -> Pair:
+    at = f"paired/{BENCHMARK}/{variant}"
+    difference = (gained - lost) / 20
+
+    def count(name: str, value: int) -> Claim:
+        return book.count(f"{at}/{name}", value, f"definition.{name}" if name != "n" else "definition.paired_n")
+
+    return Pair(
+        *(BASE, variant, BENCHMARK, "strict", Coverage.FULL),
+        *(
+            count("n", 20),
+            count("both", 18 - lost),
+            count("lost", lost),
+            count("gained", gained),
+            count("neither", 2 - gained),
+        ),
+        flips=book.share(f"{at}/flips", lost + gained, 20, "definition.flips", 0.1, 0.9),
+        reference_accuracy=book.share(f"{at}/reference", 18, 20, "definition.paired_accuracy", 0.7, 0.97),
+        variant_accuracy=book.share(f"{at}/variant", 18 - lost + gained, 20, "definition.paired_accuracy", 0.2, 0.9),
+        difference=book.add(
+            *(f"{at}/difference", difference, Unit.POINTS, "definition.difference"),
+            ci_low=difference - 0.2,
+            ci_high=difference + 0.2,
+            ci_method="tango-score",
+        ),
+        p_value=book.add(f"{at}/p", p, Unit.P_VALUE, "definition.mcnemar_p"),
+        detectable=book.add(f"{at}/detectable", 0.2, Unit.POINTS, "definition.detectable"),
+        length_ratio=book.add(f"{at}/length", 1.5, Unit.RATIO, "definition.length_ratio", ci_low=1.2, ci_high=1.9),
+        lost_problems=("idx-7",),
+        gained_problems=(),
+    )
+
+
+def _category(book: _Book, dimension: str, name: str) -> Category:
+    rows = []
+    for variant, right in ((BASE, 6), (W3, 1)):
+        at = f"{dimension}/{name}/{variant}"
+        accuracy = book.share(f"accuracy/{at}", right, 7, "definition.accuracy", 0.1, 0.9)
+        correct = book.count(f"correct/{at}", right, "definition.correct")
+        difference = None
+        if variant == W3:
+            difference = book.add(
+                f"difference/{at}", -5 / 7, Unit.POINTS, "definition.difference", ci_low=-0.9, ci_high=-0.3
+            )
+        rows.append(
+            CategoryRow(
+                *(variant, book.count(f"n/{at}", 7, "definition.category_n")),
+                accuracy={"strict": accuracy, "lenient": accuracy},
+                correct={"strict": correct, "lenient": correct},
+                lost=book.count(f"lost/{at}", 5, "definition.lost") if difference else None,
+                gained=book.count(f"gained/{at}", 0, "definition.gained") if difference else None,
+                difference=difference,
+                rates={},
+                centres={},
+            )
+        )
+    comparisons = book.count(f"comparisons/{dimension}", 1, "definition.comparisons")
+    detectable = book.add(f"detectable/{dimension}", 0.6, Unit.POINTS, "definition.detectable")
+    sentence = Sentence(
+        "category.no_difference",
+        {"category": name, "reference": BASE, "comparisons": comparisons, "detectable": detectable},
+    )
+    return Category(BENCHMARK, dimension, name, Coverage.FULL, tuple(rows), (sentence,))
+
+
+def _case(book: _Book) -> Case:
+    reason = Sentence(
+        "case.loop",
+        {
+            "variant": W3,
+            "reference": BASE,
+            "count": book.count("case/count", 4, "definition.case_count"),
+            "of": book.count("case/of", 20, "definition.case_of"),
+        },
+    )
+    looped = "Let me try. " + f"{LOOP} " * 40
+    shared = {"status": {"strict": "correct", "lenient": "correct"}, "answer": {"strict": "4", "lenient": "4"}}
+    missing = {"status": {"strict": "missing", "lenient": "wrong"}, "answer": {"strict": None, "lenient": HOSTILE}}
+    return Case(
+        *(f"{BENCHMARK}/idx-7", BENCHMARK, "idx-7", 0, 42, reason),
+        question=f"What is 2 + 2? {HOSTILE}",
+        gold="4",
+        subject="Number Theory",
+        level="3",
+        excerpts=(
+            Excerpt(
+                BASE,
+                **shared,
+                finish="stop",
+                n_words=9,
+                n_chars=len(HOSTILE),
+                n_tokens=12,
+                parts=((0, HOSTILE),),
+                loop_unit=None,
+                loop_repeats=None,
+                loop_period=None,
+                source="a.jsonl#7",
+            ),
+            Excerpt(
+                W3,
+                **missing,
+                finish="length",
+                n_words=122,
+                n_chars=5000,
+                n_tokens=400,
+                parts=((0, looped), (1000, "아직 모르겠다.")),
+                loop_unit=f" {LOOP}",
+                loop_repeats=40.0,
+                loop_period=3,
+                source=None,
+            ),
+        ),
+    )

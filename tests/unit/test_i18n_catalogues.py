@@ -1,0 +1,149 @@
+"""Every key in every language, with the slots that it gets; numbers as each language prints them."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from qrm_forensics.errors import InputError
+from qrm_forensics.records import Coverage, Finish, Status
+from qrm_forensics.report import keys
+from qrm_forensics.report.i18n import MissingMessage, Texts, catalogue, check_languages, languages, slots_of
+from qrm_forensics.report.model import Claim, Unit
+from qrm_forensics.report.particles import PAIRS
+from qrm_forensics.report.render import find_templates
+
+LANGUAGES = languages()
+_KEY = re.compile(r"""['"]((?:ui|chart|method|badge|policy|status|finish|coverage|origin|dimension)\.[\w.]+)['"]""")
+
+
+def _asked_for() -> set[str]:
+    """Keys that code and templates name, and those that they put together from values."""
+    from pathlib import Path
+
+    import qrm_forensics.report
+
+    sources = [*find_templates().rglob("*.j2"), *Path(qrm_forensics.report.__file__).parent.glob("*.py")]
+    named = {key for source in sources for key in _KEY.findall(source.read_text("utf-8"))}
+    built = {
+        *(f"badge.{key}" for key in (*keys.HEADLINES, *keys.FINDINGS)),
+        *(f"status.{s}" for s in Status),
+        *(f"finish.{f}" for f in Finish),
+        *(f"coverage.{c}" for c in Coverage),
+        *(f"ci.{m}" for m in keys.CI_METHODS),
+        *("policy.strict", "policy.lenient", "origin.run", "origin.import", "dimension.subject", "dimension.level"),
+        *(f"chart.overlap.{kind}" for kind in ("all", "none", "lost", "gained", "some")),
+    }
+    return {k for k in named if not k.endswith((".", ".j2"))} | built | set(keys.CLAIM_NOTES)
+
+
+def test_there_are_korean_and_english() -> None:
+    assert {"en", "ko"} <= set(LANGUAGES)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_key_that_is_asked_for_exists(language: str) -> None:
+    asked = _asked_for()
+    assert len(asked) > 150
+    assert sorted(k for k in (asked | set(keys.SENTENCES)) if k not in catalogue(language)) == []
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("key", keys.DEFINITIONS)
+def test_every_definition_is_a_sentence(language: str, key: str) -> None:
+    assert len(Texts.of(language).definition(key)) > 10
+
+
+@pytest.mark.parametrize("key", keys.SENTENCES)
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_sentences_use_the_slots_they_get(language: str, key: str) -> None:
+    message = catalogue(language)[key]
+    assert slots_of(message) <= set(keys.SENTENCES[key])
+    assert "{" not in re.sub(r"\{[a-z_]\w*(?:[:#|][^{}]*)?\}", "", message).replace("{}", "")
+
+
+@pytest.mark.parametrize("key", keys.SENTENCES)
+def test_no_language_drops_a_number(key: str) -> None:
+    names = {"policy", "other_policy", "benchmark"}
+    used = {language: slots_of(catalogue(language)[key]) - names for language in LANGUAGES}
+    assert len(set(used.values())) == 1, used
+
+
+@pytest.mark.parametrize("key", sorted({k for language in LANGUAGES for k in catalogue(language)}))
+def test_catalogues_have_the_same_keys(key: str) -> None:
+    assert [language for language in LANGUAGES if key not in catalogue(language)] == []
+
+
+def test_particles_in_the_korean_catalogue_are_known() -> None:
+    known = {f"{consonant}/{vowel}" for consonant, vowel in PAIRS}
+    used = {p for message in catalogue("ko").values() for p in re.findall(r"\{\w+(?::\w+)?\|([^}]+)\}", message)}
+    assert used
+    assert used <= known
+
+
+def _claim(value: float | int | None, unit: Unit, **more: object) -> Claim:
+    return Claim("a/b", value, unit, "definition.n", **more)  # type: ignore[arg-type]
+
+
+NUMBERS = [
+    (_claim(0.85, Unit.SHARE), "85.0%", "85.0%"),
+    (_claim(-0.324, Unit.POINTS), "−32.4 pp", "−32.4%p"),
+    (_claim(0.016, Unit.POINTS), "+1.6 pp", "+1.6%p"),
+    (_claim(-0.0001, Unit.POINTS), "0.0 pp", "0.0%p"),
+    (_claim(16446, Unit.WORDS), "16,446", "16,446"),
+    (_claim(2433.5, Unit.WORDS), "2,433.5", "2,433.5"),
+    (_claim(2.45, Unit.RATIO), "2.45×", "2.45배"),
+    (_claim(6e-40, Unit.P_VALUE), "<0.001", "<0.001"),
+    (_claim(0.0234, Unit.P_VALUE), "0.023", "0.023"),
+    (_claim(0.0377, Unit.PLAIN), "0.038", "0.038"),
+    (_claim(None, Unit.SHARE), "–", "–"),
+    (_claim(None, Unit.SHARE, numerator=12, denominator=50), "12/50", "12/50"),
+]
+
+
+@pytest.mark.parametrize(("claim", "english", "korean"), NUMBERS)
+def test_numbers(claim: Claim, english: str, korean: str) -> None:
+    assert Texts.of("en").numbers.claim(claim) == english
+    assert Texts.of("ko").numbers.claim(claim) == korean
+
+
+def test_intervals_and_styles() -> None:
+    share = _claim(0.526, Unit.SHARE, numerator=263, denominator=500, ci_low=0.482, ci_high=0.569)
+    points = _claim(-0.324, Unit.POINTS, ci_low=-0.367, ci_high=0.01)
+    en, ko = Texts.of("en").numbers, Texts.of("ko").numbers
+    assert (en.interval(share), ko.interval(share)) == ("48.2–56.9%", "48.2~56.9%")
+    assert (en.interval(points), ko.interval(points)) == ("−36.7 to +1.0 pp", "−36.7 ~ +1.0%p")
+    assert en.fraction(share) == "263/500"
+    assert en.magnitude(points.value, points.unit) == "32.4 pp"
+    assert (en.p_statement(_claim(0.5, Unit.P_VALUE)), en.p_statement(_claim(1e-9, Unit.P_VALUE))) == (
+        "p = 0.500",
+        "p < 0.001",
+    )
+
+
+def test_names_are_escaped_and_never_markup() -> None:
+    slots = {"variant": "<b>`x`**y**", "benchmark": "B", "errors": _claim(1, Unit.COUNT), "n": _claim(2, Unit.COUNT)}
+    html = Texts.of("en").html("note.errors", **slots)
+    assert '<bdi class="name">&lt;b&gt;`x`**y**</bdi>' in html
+    assert "<b>" not in html
+
+
+def test_particle_and_word_forms_in_messages() -> None:
+    texts = replace(Texts.of("ko"), messages={"k": "{variant|은/는} {n}개{variant|으로/로}", "w": "{n} {n#word/words}"})
+    assert texts.text("k", variant="bf16", n=3) == "bf16은 3개bf16으로"
+    assert (
+        texts.html("k", variant="kv4", n=1000) == '<bdi class="name">kv4</bdi>는 1,000개<bdi class="name">kv4</bdi>로'
+    )
+    assert (texts.text("w", n=1), texts.text("w", n=2)) == ("1 word", "2 words")
+
+
+def test_what_is_missing_is_an_error() -> None:
+    texts = Texts.of("en")
+    with pytest.raises(MissingMessage, match="no message"):
+        texts.text("finding.nothing")
+    with pytest.raises(MissingMessage, match="needs the slot"):
+        texts.text("note.errors", variant="x")
+    with pytest.raises(InputError, match="choose from"):
+        check_languages(["xx"])
