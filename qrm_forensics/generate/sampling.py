@@ -15,8 +15,9 @@ small changes of the logits.  With the CDF in id order a change that moves mass 
 token i to token j shifts every boundary between them, and a cut of top-p that adds or
 drops one token rescales all of them; under Gumbel-max two distributions at total
 variation distance d choose differently with probability at most 2d/(1+d), whatever the
-order of the ids (Daliri, Musco and Musco 2024, arXiv 2408.07978, Theorem 1), and a token
-that comes or goes at the cut matters only where it would have won.
+order of the ids (Daliri, Musco and Suresh 2024, arXiv 2408.07978), and a token that
+comes or goes at the cut matters only where it would have won.  ``bench/generate_draw.py``
+counts both.
 
 **The filters** are those of vLLM and of transformers' logits warpers, in their order:
 temperature, then top-k, then top-p on what is left, renormalised.  Top-k keeps every
