@@ -38,7 +38,7 @@ class Numbers:
 
     @property
     def _korean(self) -> bool:
-        return self.locale.language == "ko"
+        return bool(self.locale.language == "ko")
 
     @property
     def points_suffix(self) -> str:

@@ -38,7 +38,7 @@ FORMATS = ("html", "md", "csv", "tex")
 _BASE = "base.html.j2"
 
 
-def find_templates() -> Path:
+def templates_dir() -> Path:
     """The folder of the templates: inside the package (wheel), else at the root of a checkout."""
     here = Path(__file__).resolve()
     for folder in (here.with_name("_templates"), here.parents[2] / "reports" / "templates"):
@@ -91,7 +91,7 @@ def claims_jsonl(claims: Iterable[Claim]) -> str:
 def _environment(templates: Path | None) -> Environment:
     if templates is not None and not templates.is_dir():
         raise InputError(f"template folder {templates} is not there; give a folder that holds templates")
-    folders = [folder for folder in (templates, find_templates()) if folder is not None]
+    folders = [folder for folder in (templates, templates_dir()) if folder is not None]
     environment = Environment(
         loader=ChoiceLoader([FileSystemLoader(folder, encoding="utf-8") for folder in folders]),
         autoescape=lambda name: name is None or name.endswith(".html.j2"),

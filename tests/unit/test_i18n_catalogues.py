@@ -13,7 +13,7 @@ from qrm_forensics.report import keys
 from qrm_forensics.report.i18n import MissingMessage, Texts, catalogue, check_languages, languages, slots_of
 from qrm_forensics.report.model import Claim, Unit
 from qrm_forensics.report.particles import PAIRS
-from qrm_forensics.report.render import find_templates
+from qrm_forensics.report.render import templates_dir
 
 LANGUAGES = languages()
 _KEY = re.compile(r"""['"]((?:ui|chart|method|badge|policy|status|finish|coverage|origin|dimension)\.[\w.]+)['"]""")
@@ -25,7 +25,7 @@ def _asked_for() -> set[str]:
 
     import qrm_forensics.report
 
-    sources = [*find_templates().rglob("*.j2"), *Path(qrm_forensics.report.__file__).parent.glob("*.py")]
+    sources = [*templates_dir().rglob("*.j2"), *Path(qrm_forensics.report.__file__).parent.glob("*.py")]
     named = {key for source in sources for key in _KEY.findall(source.read_text("utf-8"))}
     built = {
         *(f"badge.{key}" for key in (*keys.HEADLINES, *keys.FINDINGS)),

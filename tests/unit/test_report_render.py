@@ -20,7 +20,7 @@ from report_sample import BENCHMARK, HOSTILE, W3, sample_context
 from qrm_forensics.errors import InputError
 from qrm_forensics.report.charts import figures
 from qrm_forensics.report.i18n import Texts
-from qrm_forensics.report.render import fenced, find_templates, render
+from qrm_forensics.report.render import fenced, render, templates_dir
 from qrm_forensics.report.tables import md_escape, tables, tex_escape, to_latex
 from qrm_forensics.report.trace_html import runs
 from qrm_forensics.report.visible import visible
@@ -229,7 +229,7 @@ def test_templates_can_be_replaced(tmp_path: Path) -> None:
     (own / "report.md.j2").write_text("only {{ ctx.title }}", encoding="utf-8")
     render(sample_context(), ["en"], tmp_path / "out", formats=["md"], templates=own)
     assert (tmp_path / "out" / "report.en.md").read_text("utf-8") == "only sample"
-    assert (find_templates() / "base.html.j2").is_file()
+    assert (templates_dir() / "base.html.j2").is_file()
 
 
 def test_bad_requests_are_named(tmp_path: Path) -> None:
