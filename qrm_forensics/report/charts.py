@@ -44,14 +44,13 @@ def figures(benchmark: BenchmarkReport, texts: Texts) -> dict[str, Figure]:
 def accuracy(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
     """Accuracy with its 95 % interval, one row per variant, one marker per policy."""
     traces = []
-    shown: set[str] = set()
     styles = (("strict", BLUE, "circle", 0.13), ("lenient", VERMILION, "diamond-open", -0.13))
-    order = [c.variant for c in benchmark.cells][::-1]
+    estimated = [c for c in benchmark.cells if any(_known(c.accuracy.get(policy)) for policy, *_ in styles)]
+    order = [c.variant for c in estimated][::-1]
     for policy, colour, symbol, offset in styles:
-        pairs = [(c.variant, claim) for c in benchmark.cells if (claim := _known(c.accuracy.get(policy))) is not None]
+        pairs = [(c.variant, claim) for c in estimated if (claim := _known(c.accuracy.get(policy))) is not None]
         if not pairs:
             continue
-        shown.update(name for name, _ in pairs)
         traces.append(
             _scatter(
                 name=texts.text(f"policy.{policy}"),
@@ -82,13 +81,12 @@ def accuracy(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
         )
     if not traces:
         return None
-    rows = [i for i, name in enumerate(order) if name in shown]
     layout = _layout(len(order), legend=True)
     layout["xaxis"] |= {"range": [0, 100.5], "ticksuffix": "%", "dtick": 20}
     layout["yaxis"] |= {
-        "tickvals": rows,
-        "ticktext": [_label(order[i]) for i in rows],
-        "range": [min(rows) - 0.6, max(rows) + 0.6],
+        "tickvals": list(range(len(order))),
+        "ticktext": [_label(name) for name in order],
+        "range": [-0.6, len(order) - 0.4],
         "showgrid": False,
     }
     return {"data": traces, "layout": layout}

@@ -18,7 +18,7 @@ _PATTERNS = {
     Unit.TOKENS: "#,##0.#",
     Unit.CHARS: "#,##0.#",
     Unit.SECONDS: "#,##0.0",
-    Unit.PER_1000_WORDS: "#,##0.0#",
+    Unit.PER_1000_WORDS: "#,##0.00",
     Unit.RATIO: "#,##0.00",
 }
 

@@ -219,7 +219,9 @@ def _markdown(context: ReportContext, texts: Texts, environment: Environment) ->
     built = {table.name: table for table in tables.tables(context)}
 
     def table(name: str, benchmark: str) -> str:
-        return tables.to_markdown(built[name].of(benchmark), texts) if name in built else ""
+        if name not in built:
+            return ""
+        return tables.to_markdown(built[name].of(benchmark), texts, transposed=name == "measures")
 
     names = view.names() | {"t": quoting.text, "say": quoting.sentence, "define": quoting.definition, "table": table}
     return environment.get_template("report.md.j2").render(names)

@@ -329,10 +329,14 @@ def md_escape(text: object) -> str:
     return _MD_SPECIAL.sub(r"\\\1", " ".join(shown_text(text).split()))
 
 
-def to_markdown(table: TableData, texts: Texts) -> str:
-    """A pipe table; numbers to the right."""
+def to_markdown(table: TableData, texts: Texts, *, transposed: bool = False) -> str:
+    """A pipe table, numbers to the right; ``transposed`` for a table with more columns than rows."""
     titles, rows = printed(table, texts)
     numeric = _numeric(table)
+    if transposed:
+        columns = list(zip(titles, *rows, strict=True))
+        titles, rows = list(columns[0]), [list(column) for column in columns[1:]]
+        numeric = [False, *([True] * (len(titles) - 1))]
     lines = [
         "| " + " | ".join(md_escape(t) for t in titles) + " |",
         "|" + "|".join("---:" if right else "---" for right in numeric) + "|",
