@@ -386,7 +386,7 @@ def _score(store: Store, observer: Observer, workers: int) -> None:
 
 
 def _measure(store: Store, observer: Observer) -> None:
-    metrics = all_metrics()
+    metrics = [m for m in all_metrics() if m.grain == "trace"]
     for variant, benchmark in store.cells():
         cell = store.cell_stamp(variant, benchmark)
         stale = [

@@ -98,7 +98,7 @@ def demo_study(max_new_tokens: int) -> Study:
         recipes=tuple(Recipe.parse(r) for r in DEMO_RECIPES),
         benchmarks=(BenchmarkSpec(name="builtin"),),
         sampling=Sampling(max_new_tokens=max_new_tokens),
-        calibration=CalibrationSpec(samples=64, length=512),
+        calibration=CalibrationSpec(samples=64, length=128),
     )
 
 

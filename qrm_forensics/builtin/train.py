@@ -151,11 +151,13 @@ def batches(
             yield [ids for ids, _ in group], [n for _, n in group]
 
 
-def learning_rate(done: float, peak: float) -> float:
-    """Linear warm-up over 1 %, constant, then linear to zero over the last 40 % of the budget."""
+def learning_rate(done: float, peak: float, cool_from: float, cool_peak: float) -> float:
+    """Linear warm-up over 1 % of the budget, constant, then from ``cool_from`` on linear from ``cool_peak`` to zero."""
     if done < 0.01:
         return peak * (done + 1e-4) / 0.01
-    return peak * min(1.0, max(0.0, (1.0 - done) / 0.4))
+    if done < cool_from:
+        return peak
+    return cool_peak * max(0.0, (1.0 - done) / (1.0 - cool_from))
 
 
 def train(args: argparse.Namespace) -> None:
@@ -195,7 +197,7 @@ def train(args: argparse.Namespace) -> None:
         if done >= 1:
             break
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(done, args.lr)
+            group["lr"] = learning_rate(done, args.lr, args.cool_from, args.cool_lr)
         width = next(c for c in CHUNK if c >= max(map(len, rows)))
         ids = torch.full((len(rows), width), tokenizer.pad_token_id)
         labels = torch.full((len(rows), width), -100)
@@ -249,6 +251,30 @@ def _save(out: Path, model: Any, optimizer: torch.optim.Optimizer, tokens: int, 
     model.config.use_cache = False
 
 
+def publish(trained: Path, target: Path) -> None:
+    """Write the trained model as it ships: bfloat16 weights, tokenizer, generation settings; no training state."""
+    import torch
+    from transformers import GenerationConfig, PreTrainedTokenizerFast, Qwen2ForCausalLM
+
+    target.mkdir(parents=True, exist_ok=True)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(trained)
+    model = Qwen2ForCausalLM.from_pretrained(trained, dtype=torch.bfloat16)
+    model.config.use_cache = True
+    model.generation_config = GenerationConfig(
+        do_sample=True,
+        temperature=0.6,
+        top_p=0.95,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model.save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    # safetensors creates its files for the owner alone; a package is read by everybody.
+    for file in target.iterdir():
+        file.chmod(0o644)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", required=True)
@@ -260,6 +286,8 @@ def main() -> None:
     parser.add_argument("--kv-heads", type=int, default=2)
     parser.add_argument("--init", type=float, default=0.03)
     parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--cool-from", type=float, default=0.54)
+    parser.add_argument("--cool-lr", type=float, default=1.5e-3)
     parser.add_argument("--weight-decay", type=float, default=0.0)
     parser.add_argument("--tokens", type=float, default=60e6)
     parser.add_argument("--seconds", type=float, default=0.0)
@@ -267,7 +295,12 @@ def main() -> None:
     parser.add_argument("--save-every", type=float, default=240.0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    train(parser.parse_args())
+    parser.add_argument("--publish", type=Path, help="only write what is trained in --out to this folder")
+    args = parser.parse_args()
+    if args.publish:
+        publish(Path(args.out), args.publish)
+    else:
+        train(args)
 
 
 if __name__ == "__main__":
