@@ -18,7 +18,12 @@ def command(*args: str, cwd: Path, hide: str = "") -> subprocess.CompletedProces
     program = "import sys; sys.modules.update({n: None for n in sys.argv.pop(1).split(',') if n}); "
     program += "from qrm_forensics.cli import main; main()"
     return subprocess.run(
-        [sys.executable, "-c", program, hide, *args], cwd=cwd, capture_output=True, text=True, env=ENVIRONMENT, timeout=300
+        [sys.executable, "-c", program, hide, *args],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        env=ENVIRONMENT,
+        timeout=300,
     )
 
 
@@ -68,7 +73,9 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         "print(sorted(m for m in ('torch','transformers','pandas','pyarrow','plotly','sympy','scipy','numpy','pydantic')"
         " if m in sys.modules))"
     )
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, env=ENVIRONMENT
+    )
     assert done.stdout.strip().splitlines()[-1] == "[]"
 
 
