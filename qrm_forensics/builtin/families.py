@@ -99,7 +99,7 @@ def _number(rng: Random, digits: int) -> int:
 
 def addition(rng: Random, level: int, slips: bool) -> Worked:
     """Column addition, checked by column subtraction."""
-    width = level + 1 + rng.randint(0, 1)
+    width = level + 1
     a, b = _number(rng, width), _number(rng, width)
     question = rng.choice(("What is {a} + {b}?", "Add {a} and {b}.", "Find {a} + {b}.")).format(a=a, b=b)
 
@@ -306,7 +306,7 @@ def base(rng: Random, level: int, slips: bool) -> Worked:
 
 def ordering(rng: Random, level: int, slips: bool) -> Worked:
     """Median of a list by taking the smallest away again and again, checked by counting."""
-    size = 2 * level + 3
+    size = 2 * level + 1
     numbers = rng.sample(range(10, 100), size)
     listed = ", ".join(map(str, numbers))
     question = rng.choice(
@@ -387,9 +387,9 @@ def iteration(rng: Random, level: int, slips: bool) -> Worked:
 
 def gcd(rng: Random, level: int, slips: bool) -> Worked:
     """Greatest common divisor by subtraction, checked by counting both numbers up."""
-    common = rng.randint(2, (9, 15, 24)[level - 1])
-    first = rng.randint(2, (7, 9, 11)[level - 1])
-    second = rng.randint(2, (7, 9, 11)[level - 1])
+    common = rng.randint(2, (9, 13, 18)[level - 1])
+    first = rng.randint(2, (6, 7, 9)[level - 1])
+    second = rng.randint(2, (6, 7, 9)[level - 1])
     a, b = common * first, common * second
     if a == b:
         a += common
