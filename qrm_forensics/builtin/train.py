@@ -34,7 +34,7 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|><think>\n' }}{% endif %}"
 )
 #: Qwen2's pre-tokenization: words with their leading space, single digits, punctuation runs.
-SPLIT = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 #: Tokens where a chain decides how it goes on.  They are rare beside digits and carry the whole
 #: plan, so they weigh more in the loss (every alternative of a decision alike).
 DECISIONS = (" Not", " Yes", " Too", " matches", " which", " not", " is", " yes", " no", "Wait", "So", "Check")
@@ -279,6 +279,23 @@ def publish(trained: Path, target: Path) -> None:
     )
     model.save_pretrained(target)
     tokenizer.save_pretrained(target)
+    # Written in the words that transformers 4 and 5 both understand; the class keeps version 5
+    # from loading Qwen2's own tokenizer instead, which would normalize the text first.
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": BOS,
+        "eos_token": EOS,
+        "pad_token": PAD,
+        "additional_special_tokens": [USER, ASSISTANT],
+        "clean_up_tokenization_spaces": False,
+        "padding_side": "left",
+        "model_max_length": model.config.max_position_embeddings,
+    }
+    (target / "tokenizer_config.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+    tokenizer_file = target / "tokenizer.json"
+    content = json.loads(tokenizer_file.read_text("utf-8"))
+    content["pre_tokenizer"]["pretokenizers"][0]["pattern"] = {"Regex": SPLIT}
+    tokenizer_file.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     # safetensors creates its files for the owner alone; a package is read by everybody.
     for file in target.iterdir():
         file.chmod(0o644)

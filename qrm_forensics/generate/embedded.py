@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qrm_forensics.errors import EnvironmentMissing, InputError, missing_extra
 from qrm_forensics.recipes import Sampling
 from qrm_forensics.records import ModelRef, Request, Trace
+from qrm_forensics.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from qrm_forensics.generate.batch import Batch
@@ -43,13 +44,13 @@ class Embedded:
     def open(self, model: ModelRef) -> Iterator[EmbeddedSession]:
         try:
             import torch
-            from transformers import AutoModelForCausalLM, AutoTokenizer
+            from transformers import AutoModelForCausalLM
         except ImportError as error:
             raise missing_extra("generation with transformers", "models", error) from error
 
         device = self._device if self._device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         try:
-            tokenizer = AutoTokenizer.from_pretrained(model.path, revision=model.revision)
+            tokenizer = load_tokenizer(model.path, model.revision)
             network = AutoModelForCausalLM.from_pretrained(
                 model.path, revision=model.revision, dtype=getattr(torch, self._dtype)
             )

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from qrm_forensics.errors import InputError, missing_extra
+from qrm_forensics.errors import InputError
+from qrm_forensics.tokenizer import load_tokenizer
 
 #: The instruction of the paper's repository (lighteval's math tasks), appended to every question.
 MATH_INSTRUCTION = "\n\nPlease reason step by step, and put your final answer within \\boxed{}."
@@ -17,13 +18,9 @@ def math_prompts(models: Sequence[Path], questions: Sequence[str]) -> list[str]:
     A problem has one prompt for all variants of a study, so models whose chat templates
     render it differently are refused with an InputError.
     """
-    try:
-        from transformers import AutoTokenizer
-    except ImportError as error:
-        raise missing_extra("rendering prompts with a chat template", "models", error) from error
     rendered: list[str] | None = None
     for folder in models:
-        tokenizer = AutoTokenizer.from_pretrained(folder)
+        tokenizer = load_tokenizer(folder)
         if not tokenizer.chat_template:
             raise InputError(f"{folder}: the tokenizer has no chat template, so no prompt can be made")
         prompts = [

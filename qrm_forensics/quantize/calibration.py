@@ -19,6 +19,7 @@ import numpy as np
 
 from qrm_forensics.errors import InputError
 from qrm_forensics.recipes import Preset
+from qrm_forensics.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -166,14 +167,9 @@ def _text(record: Any, key: str, path: Path, where: str) -> str:
 
 
 def _tokenize(texts: list[str], folder: Path) -> NDArray[np.int32]:
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast
-
     if not (folder / "tokenizer_config.json").is_file() and not (folder / "tokenizer.json").is_file():
         raise InputError(f"{folder}: has no tokenizer (tokenizer.json or tokenizer_config.json)")
-    # AutoTokenizer of transformers 5 goes by the model type and may put that family's pre-tokenizer
-    # in place of the one in tokenizer.json.
-    kind = PreTrainedTokenizerFast if (folder / "tokenizer.json").is_file() else AutoTokenizer
-    tokenizer = kind.from_pretrained(str(folder), local_files_only=True)
+    tokenizer = load_tokenizer(folder)
     # Lone surrogates cannot be encoded as UTF-8.
     clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
     ids = tokenizer(clean, add_special_tokens=False, verbose=False)["input_ids"]
