@@ -256,10 +256,10 @@ def _category(book: _Book, dimension: str, name: str) -> Category:
         )
     comparisons = book.count(f"comparisons/{dimension}", 1, "definition.comparisons")
     detectable = book.add(f"detectable/{dimension}", 0.6, Unit.POINTS, "definition.detectable")
-    sentence = Sentence(
-        "category.no_difference",
-        {"category": name, "reference": BASE, "comparisons": comparisons, "detectable": detectable},
-    )
+    smallest = book.add(f"holm_p/{dimension}", 0.0625, Unit.P_VALUE, "definition.holm_p")
+    slots = {"comparisons": comparisons, "detectable": detectable, "smallest_p": smallest}
+    slots["family"] = book.count(f"family/{dimension}", 2, "definition.family")
+    sentence = Sentence("category.no_difference", {"category": name, "reference": BASE, **slots})
     return Category(BENCHMARK, dimension, name, Coverage.FULL, tuple(rows), (sentence,))
 
 

@@ -167,11 +167,17 @@ def _sentences(
     sentences = []
     tested = [c for c in compared if id(c) in adjusted]
     drops = [c for c in tested if adjusted[id(c)] <= ALPHA and c.result.difference < 0]
+    family = f"category/difference/{data.name}/{dimension}="
+
+    def holm_p(c: _Compared) -> Claim:
+        name = f"category/holm_p/{place}/{c.variant}"
+        return ledger.add(Claim(name, adjusted[id(c)], Unit.P_VALUE, "definition.holm_p", **c.source))
+
+    def size() -> Claim:
+        name = f"family/category/{data.name}/{dimension}"
+        return ledger.add(tally(name, len(adjusted), "definition.family", starts=family))
+
     for c in sorted(drops, key=lambda c: c.result.difference):
-        here = f"category/{{}}/{place}/{c.variant}"
-        p = Claim(here.format("holm_p"), adjusted[id(c)], Unit.P_VALUE, "definition.holm_p", **c.source)
-        family = f"category/difference/{data.name}/{dimension}="
-        size = tally(f"family/category/{data.name}/{dimension}", len(adjusted), "definition.family", starts=family)
         sentences.append(
             Sentence(
                 "category.drop",
@@ -179,21 +185,35 @@ def _sentences(
                     "variant": c.variant,
                     "reference": c.reference,
                     "category": name,
-                    "n": ledger.add(count(here.format("paired_n"), c.result.n, "definition.paired_n", **c.source)),
+                    "n": ledger.add(
+                        count(f"category/paired_n/{place}/{c.variant}", c.result.n, "definition.paired_n", **c.source)
+                    ),
                     "lost": ledger.add(
-                        count(here.format("lost"), c.result.lost, "definition.lost", of=c.result.n, **c.source)
+                        count(
+                            f"category/lost/{place}/{c.variant}",
+                            c.result.lost,
+                            "definition.lost",
+                            of=c.result.n,
+                            **c.source,
+                        )
                     ),
                     "gained": ledger.add(
-                        count(here.format("gained"), c.result.gained, "definition.gained", of=c.result.n, **c.source)
+                        count(
+                            f"category/gained/{place}/{c.variant}",
+                            c.result.gained,
+                            "definition.gained",
+                            of=c.result.n,
+                            **c.source,
+                        )
                     ),
                     "difference": c.difference,
-                    "p": ledger.add(p),
-                    "family": ledger.add(size),
+                    "p": holm_p(c),
+                    "family": size(),
                 },
                 "bad",
             )
         )
-    if tested and not drops:
+    if tested and all(adjusted[id(c)] > ALPHA for c in tested):
         widest = max(tested, key=lambda c: c.result.detectable)
         missed = Claim(
             *(f"category/detectable/{place}", widest.result.detectable, Unit.POINTS, "definition.detectable"),
@@ -208,6 +228,8 @@ def _sentences(
             "category": name,
             "reference": tested[0].reference,
             "comparisons": ledger.add(number),
+            "smallest_p": holm_p(min(tested, key=lambda c: adjusted[id(c)])),
+            "family": size(),
             "detectable": ledger.add(missed),
         }
         sentences.append(Sentence("category.no_difference", slots))

@@ -1,8 +1,8 @@
 """What a report says in sentences, each only where its evidence passes.
 
 A drop (or gain) needs McNemar's exact test, Holm-adjusted over all variants and
-benchmarks under a policy, below 5 %; it is said without reserve only where every
-policy agrees.  A rise of loops, missing answers or truncation needs the same test over its own family.
+benchmarks under a policy, of at most 0.05; it is said without reserve only where
+every policy agrees.  A rise of loops, missing answers or truncation needs the same test over its own family.
 Selected problems are never tested.
 """
 
@@ -93,9 +93,11 @@ def _accuracy(run: RunData, evidence: Evidence) -> list[Sentence]:
         higher = [policy for policy, t in tests.items() if t.told_apart and t.difference > 0]
         if len(lower) == len(tests):
             made.append((first.difference, Sentence("finding.drop", _pair_slots(first), "bad")))
-        elif lower:
-            policy = lower[0]
-            other = next(p for p in tests if p not in lower)
+        elif higher and len(higher) == len(tests):
+            made.append((first.difference, Sentence("finding.gain", _pair_slots(first), "good")))
+        elif changed := lower or higher:
+            policy = changed[0]
+            other = next(p for p in tests if p not in changed)
             slots: dict[str, Claim | str] = {
                 **{k: v for k, v in _pair_slots(tests[policy]).items() if k not in ("lost", "gained")},
                 "other_policy": other,
@@ -103,8 +105,6 @@ def _accuracy(run: RunData, evidence: Evidence) -> list[Sentence]:
                 "other_p": tests[other].p,
             }
             made.append((first.difference, Sentence("finding.drop_one_policy", slots, "warning")))
-        elif higher:
-            made.append((first.difference, Sentence("finding.gain", _pair_slots(tests[higher[0]]), "good")))
         else:
             made += [(first.difference, s) for s in _not_told_apart(first)]
     return [sentence for _, sentence in sorted(made, key=lambda m: m[0])]

@@ -25,7 +25,7 @@ def build_headline(
         worst = drops[0].slots
         keys = [(str(d.slots["benchmark"]), str(d.slots["variant"])) for d in drops]
         dropped = len({variant for _, variant in keys})
-        # every one of these has an adjusted p below 5 % and a difference below 0 under each policy
+        # every one of these has an adjusted p of at most 0.05 and a difference below 0 under each policy
         number = Claim(
             *("headline/variants_dropped", dropped, Unit.COUNT, "definition.variants_dropped"),
             table="claims",
@@ -35,7 +35,7 @@ def build_headline(
         slots |= {"variants_dropped": ledger.add(number), "comparisons": _comparisons(first, ledger, run.policy)}
         return Sentence("headline.drop", slots, "bad")
     for finding in findings:
-        if finding.key == "finding.drop_one_policy":
+        if finding.key == "finding.drop_one_policy" and _difference(finding) < 0:
             wanted = ("variant", "reference", "benchmark", "policy", "n", "difference", "p")
             return Sentence("headline.drop_one_policy", {k: finding.slots[k] for k in wanted}, "warning")
     wanted = ("variant", "reference", "benchmark", "n", "reference_count", "variant_count", "p")
@@ -43,6 +43,12 @@ def build_headline(
         for finding in findings:
             if finding.key == f"finding.{kind}_rise":
                 return Sentence(f"headline.{kind}", {k: finding.slots[k] for k in wanted}, "bad")
+    gains = [f for f in findings if f.key in ("finding.gain", "finding.drop_one_policy")]  # what fell was told above
+    if gains:
+        largest_gain = max(gains, key=_difference).slots
+        wanted = ("variant", "reference", "benchmark", "policy", "n", "difference", "p")
+        slots = {k: largest_gain[k] for k in wanted} | {"comparisons": _comparisons(first, ledger, run.policy)}
+        return Sentence("headline.gain", slots, "good")
     if first:
         largest = max((t.pair.detectable for t in first.values()), key=lambda c: float(c.value or 0))
         return Sentence(
@@ -60,6 +66,11 @@ def build_headline(
             for kind, value in totals.items()
         },
     )
+
+
+def _difference(finding: Sentence) -> float:
+    claim = finding.slots["difference"]
+    return float(claim.value or 0) if isinstance(claim, Claim) else 0.0
 
 
 def _comparisons(first: Mapping[tuple[str, str], TestedPair], ledger: Ledger, policy: str) -> Claim:

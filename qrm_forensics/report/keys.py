@@ -16,12 +16,14 @@ from __future__ import annotations
 HEADLINES: dict[str, tuple[str, ...]] = {
     # a variant lost accuracy under every policy (Holm-adjusted); the worst such variant
     "headline.drop": ("variant", "reference", "benchmark", "n", "difference", "p", "variants_dropped", "comparisons"),
-    # a variant lost accuracy under one policy only, so the conclusion depends on the scorer
+    # a variant lost accuracy under one policy only, so the conclusion depends on the scorer (the finding: or gained)
     "headline.drop_one_policy": ("variant", "reference", "benchmark", "policy", "n", "difference", "p"),
     # no accuracy was lost, but loops, missing answers or truncation rose
     "headline.loops": ("variant", "reference", "benchmark", "n", "reference_count", "variant_count", "p"),
     "headline.missing": ("variant", "reference", "benchmark", "n", "reference_count", "variant_count", "p"),
     "headline.truncated": ("variant", "reference", "benchmark", "n", "reference_count", "variant_count", "p"),
+    # no accuracy was lost anywhere, and a variant gained under some policy
+    "headline.gain": ("variant", "reference", "benchmark", "policy", "n", "difference", "p", "comparisons"),
     # nothing told apart; ``detectable`` is the largest drop that could have been missed
     "headline.no_difference": ("comparisons", "detectable"),
     # nothing can be compared: responses were measured, but no two variants share unselected problems
@@ -66,7 +68,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
 #: Sentences inside a category section; ``category`` is a subject or level.
 CATEGORY_SENTENCES: dict[str, tuple[str, ...]] = {
     "category.drop": ("variant", "reference", "category", "n", "lost", "gained", "difference", "p", "family"),
-    "category.no_difference": ("category", "reference", "comparisons", "detectable"),
+    "category.no_difference": ("category", "reference", "comparisons", "smallest_p", "family", "detectable"),
     "category.selected": ("variant", "category", "n", "correct"),
     "category.no_reference": ("category",),
 }

@@ -72,9 +72,12 @@ class Numbers:
         return self.value(abs(value), unit).lstrip("+")
 
     def claim(self, claim: Claim) -> str:
-        """The value; where there is none but counts are known (a selected subset), ``12/50``."""
+        """The value; where there is none but counts are known (a selected subset), ``12/50``.
+
+        A difference without a value stays absent: ``−12/50`` would read as one.
+        """
         if claim.value is None:
-            return self.fraction(claim)
+            return ABSENT if claim.unit is Unit.POINTS else self.fraction(claim)
         show = self.magnitude if claim.definition in _SIZES else self.value
         return show(claim.value, claim.unit)
 

@@ -31,7 +31,7 @@ from qrm_forensics.report.i18n import Texts, check_languages
 from qrm_forensics.report.model import Claim, Excerpt, ReportContext, Sentence
 from qrm_forensics.report.trace_html import trace_html
 from qrm_forensics.report.views import View
-from qrm_forensics.report.visible import clip, shown_text, visible
+from qrm_forensics.report.visible import clip, clip_start, shown_text, visible
 from qrm_forensics.store import write_text
 
 FORMATS = ("html", "md", "csv", "tex")
@@ -103,6 +103,7 @@ def _environment(templates: Path | None) -> Environment:
     environment.filters |= {
         "visible": visible,
         "clip": clip,
+        "clip_start": clip_start,
         "md": tables.md_escape,
         "fence": fenced,
         "shown": shown_text,

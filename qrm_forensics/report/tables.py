@@ -3,7 +3,7 @@
 CSV holds raw values for machines, in one file whatever the language; a claim becomes its
 value and, where there are any, its interval and counts in columns of their own.  Text
 that a model wrote is a JSON string there, so that a spreadsheet never takes it for a
-formula.  Markdown and LaTeX hold what a reader sees.
+formula; so is a name that a spreadsheet would run.  Markdown and LaTeX hold what a reader sees.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ def _overlap(context: ReportContext) -> TableData:
             for r in o.rows:
                 right = ", ".join(v for v, yes in zip(o.variants, r.right, strict=True) if yes)
                 wrong = ", ".join(v for v, yes in zip(o.variants, r.right, strict=True) if not yes)
-                rows.append((b.name, f"policy.{o.policy}", right or ABSENT, wrong or ABSENT, r.count))
+                rows.append((b.name, f"policy.{o.policy}", right or None, wrong or None, r.count))
             rows.append((b.name, f"policy.{o.policy}", "ui.sum_check", ", ".join(o.variants), o.total))
     return TableData("overlap", heads, tuple(rows))
 
@@ -278,11 +278,16 @@ def _raw(value: Value, part: str) -> object:
     if isinstance(value, ModelText):
         return json.dumps(value.text, ensure_ascii=False)
     if isinstance(value, str):
-        return _KEY.sub("", value) if _KEY.match(value) else value
+        text = _KEY.sub("", value) if _KEY.match(value) else value
+        return json.dumps(text, ensure_ascii=False) if text.startswith(_FORMULA) else text
     return value
 
 
 _KEY = re.compile(r"^(?:policy|coverage|dimension|ui)\.(?=[a-z_]+$)")
+
+
+#: What makes a spreadsheet take a field for a formula.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 # --- for readers -----------------------------------------------------------------------------
@@ -352,11 +357,19 @@ _TEX |= {c: "\\" + c for c in "&%$#_"} | {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "×": r"$\times$",
+    # at the beginning of a row these would be arguments of \\ or \midrule
+    "[": "{[}",
+    "*": "{*}",
 }
 
 
+#: What LaTeX would join into a dash or a quotation mark.
+_TEX_JOINED = re.compile(r"([-`',<>?!])(?=[-`',<>])")
+
+
 def tex_escape(text: str) -> str:
-    return "".join(_TEX.get(c, c) for c in " ".join(text.split()))
+    escaped = "".join(_TEX.get(c, c) for c in " ".join(text.split()))
+    return _TEX_JOINED.sub(r"\1{}", escaped)
 
 
 def to_latex(table: TableData, texts: Texts) -> str:

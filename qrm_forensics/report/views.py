@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from qrm_forensics.records import Coverage
 from qrm_forensics.report import tables
 from qrm_forensics.report.i18n import Texts
 from qrm_forensics.report.model import (
@@ -95,6 +96,10 @@ class View:
         return (*tables.rate_columns(benchmark), *tables.centre_columns(benchmark))
 
     @staticmethod
+    def any_selected(benchmark: BenchmarkReport) -> bool:
+        return any(c.coverage is Coverage.SELECTED for c in benchmark.cells)
+
+    @staticmethod
     def pair_of(benchmark: BenchmarkReport, variant: str, policy: str) -> Pair | None:
         return next((p for p in benchmark.pairs if p.variant == variant and p.policy == policy), None)
 
@@ -155,7 +160,17 @@ class View:
         """What the templates of both formats see."""
         shared = (
             *("anchor", "claim_anchor", "definition_anchor", "definitions", "plain", "plain_claim", "rate_columns"),
-            *("centre_columns", "pair_of", "by_dimension", "variants_in", "row_of", "tone", "tint", "status_tone"),
+            *(
+                "centre_columns",
+                "any_selected",
+                "pair_of",
+                "by_dimension",
+                "variants_in",
+                "row_of",
+                "tone",
+                "tint",
+                "status_tone",
+            ),
             *("sum_of", "sum_holds", "keys_of", "all_columns", "in_category"),
         )
         return {name: getattr(self, name) for name in shared} | {

@@ -36,3 +36,9 @@ def clip(text: object, length: int) -> str:
     """The first ``length`` characters, with an ellipsis where something was cut off."""
     raw = str(text)
     return raw if len(raw) <= length else raw[:length].rstrip() + "…"
+
+
+def clip_start(text: object, length: int) -> str:
+    """The last ``length`` characters, with an ellipsis where something was cut off before them."""
+    raw = str(text)
+    return raw if len(raw) <= length else "…" + raw[-length:].lstrip()

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -255,6 +255,23 @@ def test_gains_and_better_than_reference(tmp_path: Path) -> None:
     cells = {(v, MATH): {i: Scripted(o) for i in range(12)} for v, o in ((BF16, "wrong"), (AWQ4, "right"))}
     context = build_context(write_run(tmp_path / "run", {MATH: problem_set(MATH, 12)}, cells))
     assert [s.key for s in context.findings if s.severity == "good"] == ["finding.gain"]
+    assert context.headline.key == "headline.gain"
+    no_difference = [s for c in math(context).categories for s in c.sentences if s.key == "category.no_difference"]
+    for sentence in no_difference:
+        smallest = sentence.slots["smallest_p"]
+        assert isinstance(smallest, Claim) and smallest.value is not None and smallest.value > 0.05
+
+
+def test_a_gain_under_one_policy_only_is_said_with_reserve(tmp_path: Path) -> None:
+    cells = {
+        (BF16, MATH): {i: Scripted("unboxed" if i < 12 else "right") for i in range(30)},
+        (AWQ4, MATH): {i: Scripted("right") for i in range(30)},
+    }
+    context = build_context(write_run(tmp_path / "run", {MATH: problem_set(MATH, 30)}, cells))
+    assert not found(context, "finding.gain")
+    (sentence,) = found(context, "finding.drop_one_policy")
+    assert (sentence.slots["policy"], sentence.slots["other_policy"]) == ("strict", "lenient")
+    assert context.headline.key == "headline.gain" and context.headline.slots["policy"] == "strict"
 
 
 # ------------------------------------------------------------------------------------------ what is not there
@@ -379,8 +396,9 @@ def test_excerpts_are_the_responses_own_words(store: Store, context: ReportConte
 
 def test_hostile_text_stays_text(tmp_path: Path) -> None:
     cells = {(v, MATH): {1: Scripted(o)} for v, o in ((BF16, "right"), (AWQ3, "wrong"))}
-    problems = problem_set(MATH, 3)
+    problems = [replace(p, subject="{k} %s </script>") for p in problem_set(MATH, 3)]
     context = build_context(write_run(tmp_path / "run", {MATH: problems}, cells))
+    assert [c.name for c in math(context).categories if c.dimension == "subject"] == ["{k} %s </script>"]
     (case,) = math(context).cases
     assert HOSTILE in case.question
     assert any(HOSTILE in part for e in case.excerpts for _, part in e.parts)

@@ -20,10 +20,20 @@ from report_sample import BENCHMARK, HOSTILE, W3, sample_context
 from qrm_forensics.errors import InputError
 from qrm_forensics.report.charts import figures
 from qrm_forensics.report.i18n import Texts
+from qrm_forensics.report.model import Claim, Unit
 from qrm_forensics.report.render import fenced, render, templates_dir
-from qrm_forensics.report.tables import md_escape, tables, tex_escape, to_latex
+from qrm_forensics.report.tables import (
+    Head,
+    TableData,
+    Value,
+    md_escape,
+    tables,
+    tex_escape,
+    to_csv,
+    to_latex,
+)
 from qrm_forensics.report.trace_html import runs
-from qrm_forensics.report.visible import visible
+from qrm_forensics.report.visible import clip_start, visible
 
 
 class _Page(HTMLParser):
@@ -176,10 +186,28 @@ def test_csv_holds_raw_values(out: Path) -> None:
     assert sum(int(r["problems"]) for r in overlap[:-1]) == int(overlap[-1]["problems"]) == 20
 
 
+def test_names_are_no_formulas_in_csv() -> None:
+    row: tuple[Value, ...] = ("=1+1", "policy.strict", "@a", "w4-g", -2)
+    table = TableData("x", tuple(Head(name, "ui.n") for name in "abcde"), (row,))
+    assert next(csv.reader(to_csv(table).splitlines()[1:])) == ['"=1+1"', "strict", '"@a"', "w4-g", "-2"]
+
+
+def test_an_excerpt_in_markdown_keeps_the_end_of_the_response() -> None:
+    assert (clip_start("a long end", 3), clip_start("short", 9)) == ("…end", "short")
+
+
+def test_a_difference_over_selected_problems_is_not_shown_as_a_fraction() -> None:
+    lost = Claim("x", None, Unit.POINTS, "definition.difference", numerator=-12, denominator=50, note="claim.selected")
+    assert Texts.of("en").numbers.claim(lost) == "–"
+    assert Texts.of("en").numbers.claim(replace(lost, unit=Unit.SHARE, numerator=12)) == "12/50"
+
+
 def test_latex_is_escaped() -> None:
     assert tex_escape(r"50% a_b \x {y} & #1 $ ~ ^") == (
         r"50\% a\_b \textbackslash{}x \{y\} \& \#1 \$ \textasciitilde{} \textasciicircum{}"
     )
+    # in front of a row these are arguments of the line break; two hyphens are a dash
+    assert (tex_escape("[U+202E] *a--b"), tex_escape("w4-g")) == ("{[}U+202E] {*}a-{}-b", "w4-g")
     for table in tables(sample_context()):
         text = to_latex(table, Texts.of("ko"))
         spec = re.match(r"\\begin\{tabular\}\{([lr]+)\}", text)
