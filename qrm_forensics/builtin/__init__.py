@@ -50,26 +50,18 @@ def draw(count: int, *, held_out: bool, seed: int) -> list[tuple[str, int, Worke
 
 def problems(count: int) -> list[Problem]:
     """The first ``count`` problems of the benchmark: held out from training, the family as subject."""
-    return [
-        Problem(
-            benchmark=BENCHMARK,
-            id=f"{i:04d}-{family}",
-            question=worked.question,
-            prompt=prompt_text(worked.question),
-            gold=worked.answer,
-            kind=Kind.MATH,
-            subject=family,
-            level=str(level),
-        )
-        for i, (family, level, worked) in enumerate(draw(count, held_out=True, seed=0))
-    ]
+    return _problems(BENCHMARK, draw(count, held_out=True, seed=0))
 
 
 def calibration_problems(count: int) -> list[Problem]:
     """Problems of the training side, for self-generated calibration text: never those of the benchmark."""
+    return _problems(f"{BENCHMARK}-calibration", draw(count, held_out=False, seed=1))
+
+
+def _problems(benchmark: str, drawn: list[tuple[str, int, Worked]]) -> list[Problem]:
     return [
         Problem(
-            benchmark=f"{BENCHMARK}-calibration",
+            benchmark=benchmark,
             id=f"{i:04d}-{family}",
             question=worked.question,
             prompt=prompt_text(worked.question),
@@ -78,5 +70,5 @@ def calibration_problems(count: int) -> list[Problem]:
             subject=family,
             level=str(level),
         )
-        for i, (family, level, worked) in enumerate(draw(count, held_out=False, seed=1))
+        for i, (family, level, worked) in enumerate(drawn)
     ]
