@@ -23,7 +23,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -50,6 +50,7 @@ from qrm_forensics.records import (
 
 _VERSION_KEY = b"qrm_forensics.schema_version"
 _STAMP_KEY = b"qrm_forensics.stamp"
+_TRACES_KEY = b"qrm_forensics.traces"
 _JOURNAL = "journal.jsonl"
 
 
@@ -63,10 +64,14 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a whole file, or nothing: temporary name, fsync, rename."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as handle:
-        handle.write(data)
-        _flush(handle)
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as handle:
+            handle.write(data)
+            _flush(handle)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a full disk should not stay full of halves
+        raise
 
 
 def _flush(handle: IO[bytes]) -> None:
@@ -127,14 +132,17 @@ class Store:
     ) -> Store:
         """Make or continue a run folder.
 
-        Raises StoreError if the folder already holds a different request.
+        A ``name`` in the request is what the run is called, not what it is, so it may differ.
+        Raises StoreError if the folder already holds a different request, and with ``fresh``
+        if another process is writing there.
         """
         root = Path(root)
-        request_hash = hash_of(request)
+        request_hash = hash_of({key: value for key, value in request.items() if key != "name"})
         study_file = root / "study.json"
         cleared = fresh and study_file.exists()
         if cleared:
-            _remove_run(root)
+            with _locked(root):
+                _remove_run(root)
         if study_file.exists():
             known = Store(root)
             if known.study["request_hash"] != request_hash:
@@ -144,6 +152,8 @@ class Store:
                     "choose another --out, or add --fresh to delete what is there"
                 )
             return known
+        if root.exists() and not root.is_dir():
+            raise StoreError(f"{root}: is a file, not a run folder; choose another --out")
         if not cleared and root.exists() and any(root.iterdir()):
             raise StoreError(f"{root}: exists, is not empty and is not a run folder; choose another --out")
         write_text(
@@ -172,10 +182,14 @@ class Store:
             study: dict[str, Any] = json.loads(self.study_file.read_text("utf-8"))
         except ValueError as error:
             raise StoreError(f"{self.study_file}: not valid JSON ({error})") from error
-        if study.get("schema_version") != SCHEMA_VERSION:
+        if not isinstance(study, dict) or "schema_version" not in study:
+            raise StoreError(f"{self.study_file}: was not written by qrm-forensics; give the folder of a run")
+        if study["schema_version"] != SCHEMA_VERSION:
             raise StoreError(
-                f"{self.study_file}: schema version {study.get('schema_version')}, this program reads {SCHEMA_VERSION}"
+                f"{self.study_file}: schema version {study['schema_version']}, this program reads {SCHEMA_VERSION}"
             )
+        if lost := {"request", "request_hash", "variants", "baseline", "runs"} - study.keys():
+            raise StoreError(f"{self.study_file}: {', '.join(sorted(lost))} is missing; make the run again")
         return study
 
     @property
@@ -197,17 +211,7 @@ class Store:
     @contextmanager
     def writing(self) -> Iterator[None]:
         """Hold the run folder's lock, so that two processes never write the same run."""
-        lock_file = self.root / ".lock"
-        with lock_file.open("w") as handle:
-            try:
-                import fcntl
-            except ImportError:  # Windows has no flock; one writer is then the user's promise
-                yield
-                return
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise StoreError(f"{self.root}: another process is writing this run; wait for it to end") from error
+        with _locked(self.root):
             yield
 
     def checkpoint_dir(self, variant: str) -> Path:
@@ -279,11 +283,16 @@ class Store:
         if not journal.is_file():
             return
         known, traces = set(self.trace_keys(variant, benchmark)), []
-        with journal.open(encoding="utf-8") as handle:
-            for line in handle:
-                if not line.endswith("\n"):
+        with journal.open("rb") as handle:
+            for number, line in enumerate(handle, 1):
+                if not line.endswith(b"\n"):
                     break  # the process was killed while it wrote this line
-                trace = from_row(Trace, json.loads(line))
+                try:
+                    trace = from_row(Trace, json.loads(line))
+                except (ValueError, KeyError, TypeError) as error:
+                    raise StoreError(
+                        f"{journal}: line {number} is damaged ({error}); delete that line and run again"
+                    ) from error
                 if trace.key not in known:
                     known.add(trace.key)
                     traces.append(trace)
@@ -339,11 +348,7 @@ class Store:
         return pa.concat_tables(parts).select(wanted)
 
     def trace_count(self) -> int:
-        return sum(
-            pq.read_metadata(part).num_rows
-            for variant, benchmark in self.cells()
-            for part in self._cell(variant, benchmark).glob("part-*.parquet")
-        )
+        return sum(self._sizes().values())
 
     def trace_records(self, variant: str, benchmark: str) -> list[Trace]:
         return [from_row(Trace, row) for row in self.traces(variant=variant, benchmark=benchmark).to_pylist()]
@@ -374,42 +379,96 @@ class Store:
         self, policy: str, variant: str, benchmark: str, verdicts: Iterable[Verdict], stamp: str
     ) -> None:
         path = self._derived("verdicts", policy, variant, benchmark)
-        write_parquet(to_table(verdicts, VERDICT_SCHEMA), path, stamp)
+        self._write_derived(to_table(verdicts, VERDICT_SCHEMA), path, (variant, benchmark), stamp)
 
     def write_measure(self, name: str, variant: str, benchmark: str, table: pa.Table, stamp: str) -> None:
         """``name`` is ``<metric>.v<version>``; the table has the trace key and the metric's columns."""
-        write_parquet(table, self._derived("measures", name, variant, benchmark), stamp)
+        path = self._derived("measures", name, variant, benchmark)
+        self._write_derived(table, path, (variant, benchmark), stamp)
+
+    def _write_derived(self, table: pa.Table, path: Path, cell: tuple[str, str], stamp: str) -> None:
+        made_from = str(self._size(*cell)).encode()
+        write_parquet(
+            table.replace_schema_metadata({**(table.schema.metadata or {}), _TRACES_KEY: made_from}), path, stamp
+        )
 
     def verdicts(self) -> pa.Table:
-        """All verdicts of the cells that exist, every policy."""
-        cells = set(self.cells())
+        """All verdicts of the cells that exist, every policy; none of a cell that has grown since it was scored."""
+        sizes = self._sizes()
         parts = [VERDICT_SCHEMA.empty_table()]
         for path in sorted((self.root / "verdicts").glob("*/*/*.parquet")):
-            if (unquote(path.parent.name), unquote(path.stem)) in cells:
-                parts.append(read_parquet(path).cast(VERDICT_SCHEMA))
+            table = _current(path, sizes)
+            if table is not None:
+                parts.append(table.cast(VERDICT_SCHEMA))
         return pa.concat_tables(parts)
 
+    def _sizes(self) -> dict[tuple[str, str], int]:
+        """(variant, benchmark) -> number of traces."""
+        return {cell: self._size(*cell) for cell in self.cells()}
+
+    def _size(self, variant: str, benchmark: str) -> int:
+        return sum(pq.read_metadata(part).num_rows for part in self._cell(variant, benchmark).glob("part-*.parquet"))
+
     def measures(self) -> dict[str, pa.Table]:
-        """``<metric>.v<version>`` -> its table over all cells."""
-        cells = set(self.cells())
+        """``<metric>.v<version>`` -> its table over all cells but those that have grown since they were measured."""
+        sizes = self._sizes()
         found: dict[str, pa.Table] = {}
         for folder in sorted(p for p in (self.root / "measures").glob("*") if p.is_dir()):
-            parts = [
-                read_parquet(path).replace_schema_metadata(None)
-                for path in sorted(folder.glob("*/*.parquet"))
-                if (unquote(path.parent.name), unquote(path.stem)) in cells
-            ]
+            tables = [_current(path, sizes) for path in sorted(folder.glob("*/*.parquet"))]
+            parts = [table.replace_schema_metadata(None) for table in tables if table is not None]
             if parts:
                 found[unquote(folder.name)] = pa.concat_tables(parts, promote_options="permissive")
         return found
 
 
+def _current(path: Path, sizes: Mapping[tuple[str, str], int]) -> pa.Table | None:
+    """A derived table, or None where its cell is gone or holds another number of traces.
+
+    Traces are only ever added, so a table of part of them is one that a run was stopped
+    before making again; half of a cell's verdicts would pass for all of them.
+    """
+    cell = (unquote(path.parent.name), unquote(path.stem))
+    if cell not in sizes:
+        return None
+    table = read_parquet(path)
+    made_from = (table.schema.metadata or {}).get(_TRACES_KEY)
+    return table if made_from in (None, str(sizes[cell]).encode()) else None
+
+
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    with (root / ".lock").open("w") as handle:
+        try:
+            import fcntl
+        except ImportError:  # Windows has no flock; one writer is then the user's promise
+            yield
+            return
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise StoreError(f"{root}: another process is writing this run; wait for it to end") from error
+        yield
+
+
 def _remove_run(root: Path) -> None:
-    """Delete what a run wrote, and nothing else that somebody may keep in the folder."""
-    for name in ("traces", "verdicts", "measures", "causes", "checkpoints", "calibration", "report"):
-        shutil.rmtree(root / name, ignore_errors=True)
-    for name in ("problems.parquet", "study.json"):
-        (root / name).unlink(missing_ok=True)
+    """Delete what a run wrote, and nothing else that somebody may keep in the folder.
+
+    The seals go first and study.json last: whatever is left when this is cut short is an
+    unfinished run, never one that calls itself complete.
+    """
+    try:
+        for seal in (root / "traces").glob("*/*/SEALED"):
+            seal.unlink()
+        for name in ("traces", "verdicts", "measures", "causes", "checkpoints", "calibration", "report"):
+            if (root / name).exists():
+                shutil.rmtree(root / name)
+        for name in ("problems.parquet", "study.json"):
+            (root / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise StoreError(
+            f"{error.filename or root}: cannot be deleted ({error.strerror or error}); delete it yourself, "
+            "or choose another --out"
+        ) from error
 
 
 def hash_of(value: Any) -> str:

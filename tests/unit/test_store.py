@@ -8,10 +8,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from qrm_forensics.errors import StoreError
-from qrm_forensics.records import Finish, Kind, Problem, Trace, Variant
+from qrm_forensics.records import Finish, Kind, Problem, Status, Trace, Variant, Verdict
 from qrm_forensics.store import Store, hash_of, newest_run, read_parquet, write_parquet
 
 ODD = "qwq/32b: 100%·한글"
+RIGHT = (Status.CORRECT, "1", None, None)
 
 
 def trace(problem: str, variant: str = "bf16", benchmark: str = "B", **more: object) -> Trace:
@@ -136,3 +137,69 @@ def test_the_journal_is_readable_while_it_is_written(store: Store) -> None:
         add(trace("a"))
     assert sorted(store.trace_keys("bf16", "B")) == [("a", 0, 42), ("z", 0, 42)]
     assert asdict(store.trace_records("bf16", "B")[0]) == asdict(trace("z"))
+
+
+def test_a_table_of_part_of_a_cell_is_not_given_for_the_whole(store: Store) -> None:
+    """The run was stopped after it had generated more and before it scored and measured again."""
+    store.append_traces("bf16", "B", [trace("z")])
+    keys = store.traces(["variant", "benchmark", "problem_id", "sample", "seed"])
+    store.write_measure("length.v1", "bf16", "B", keys.append_column("n_words", pa.array([3])), "s")
+    store.write_verdicts("strict", "bf16", "B", [Verdict("bf16", "B", "z", 0, 42, "strict", *RIGHT)], "s")
+    assert store.verdicts().num_rows == store.measures()["length.v1"].num_rows == 1
+    store.append_traces("bf16", "B", [trace("a")])
+    assert store.verdicts().num_rows == 0 and store.measures() == {}
+
+
+def test_fresh_deletes_nothing_of_a_run_that_is_being_written(store: Store) -> None:
+    store.append_traces("bf16", "B", [trace("z")])
+    with store.writing(), pytest.raises(StoreError, match="another process"):
+        Store.create(store.root, request={"a": 2}, variants=[], baseline=None, fresh=True)
+    assert store.trace_count() == 1
+
+
+def test_a_deletion_that_fails_or_is_cut_short_never_leaves_a_seal(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.append_traces("bf16", "B", [trace("z")])
+    store.seal("bf16", "B", [("z", 0, 42)])
+
+    def refused(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("qrm_forensics.store.shutil.rmtree", refused)
+    with pytest.raises(StoreError, match="traces: cannot be deleted"):
+        Store.create(store.root, request={"a": 2}, variants=[], baseline=None, fresh=True)
+    assert Store(store.root).study["request"] == {"a": 1}
+    assert not store.sealed("bf16", "B"), "what is left would be taken for complete"
+
+
+def test_the_name_of_a_run_is_not_part_of_what_it_is(tmp_path: Path) -> None:
+    for name in ("here", "moved"):
+        Store.create(tmp_path / "run", request={"a": 1, "name": name}, variants=[], baseline=None)
+    with pytest.raises(StoreError, match="different request"):
+        Store.create(tmp_path / "run", request={"a": 2, "name": "here"}, variants=[], baseline=None)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"schema_version": 1}', "{", '"x"'])
+def test_a_foreign_or_damaged_study_file_is_named(content: str, tmp_path: Path) -> None:
+    (tmp_path / "study.json").write_text(content, encoding="utf-8")
+    with pytest.raises(StoreError, match=r"study\.json"):
+        _ = Store(tmp_path).variants
+
+
+def test_a_file_in_place_of_the_run_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "f").write_text("x", encoding="utf-8")
+    with pytest.raises(StoreError, match="is a file"):
+        Store.create(tmp_path / "f", request={}, variants=[], baseline=None)
+
+
+@pytest.mark.parametrize("line", [b"\0\0\0\0\n", b'{"variant": "bf16"}\n', b'{"\xff": 1}\n', b"[]\n"])
+def test_a_damaged_line_of_a_journal_is_named_and_nothing_is_deleted(store: Store, line: bytes) -> None:
+    with store.cell_writer("bf16", "B") as add:
+        add(trace("z"))
+        (journal,) = (store.root / "traces").rglob("journal.jsonl")
+        good = journal.read_bytes()
+    journal.write_bytes(good + line + good)
+    with pytest.raises(StoreError, match=r"journal\.jsonl: line 2 is damaged"):
+        store.recover("bf16", "B")
+    assert journal.read_bytes() == good + line + good
