@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from qrm_forensics.errors import InputError, StoreError
@@ -75,7 +76,7 @@ def export_table(store: Store) -> pa.Table:
 
     verdicts = store.verdicts()
     for policy in ("strict", "lenient"):
-        part = verdicts.filter(pa.compute.equal(verdicts.column("policy"), policy))
+        part = verdicts.filter(pc.equal(verdicts.column("policy"), policy))
         rows = _rows(keys, part, f"verdicts of policy {policy}")
         made[f"{policy}_status"] = part.column("status").take(rows)
         if policy == "strict":

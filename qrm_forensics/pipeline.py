@@ -8,6 +8,7 @@ Nothing is printed here: an :class:`Observer` is told.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -35,6 +36,8 @@ from qrm_forensics.score import POLICIES, Grader, scorer_version
 from qrm_forensics.store import Store, hash_of, write_text
 from qrm_forensics.study import CalibrationSpec, Study
 
+#: The built-in model writes at most so many responses for calibration; its problem families are finite.
+OWN_TEXT_LIMIT = 1024
 STEPS = ("quantize", "generate", "score", "measure")
 
 
@@ -98,7 +101,7 @@ def make_plan(study: Study) -> Plan:
     variants, variant_sources, recipes = [], {}, {}
     ordered = sorted(study.recipes, key=lambda r: r != study.baseline)
     for name, folder in sources.items():
-        model = builtin.MODEL_NAME if name == builtin.NAME else folder.name
+        model = builtin.MODEL_NAME if name == builtin.NAME else folder.resolve().name
         for recipe in ordered:
             identity = f"{model}--{recipe}" if several else str(recipe)
             if identity in variant_sources:
@@ -107,14 +110,26 @@ def make_plan(study: Study) -> Plan:
             variant_sources[identity] = folder
             recipes[identity] = recipe
     problems: list[Problem] = []
-    limits = {}
+    limits: dict[str, int] = {}
     for spec in study.benchmarks:
         if spec.name == builtin.NAME:
-            whole = builtin.problems(max(spec.limit or 0, builtin.BENCHMARK_SIZE))
+            strangers = [name for name in study.models if name != builtin.NAME]
+            if strangers:
+                raise InputError(
+                    f"benchmarks: the prompts of 'builtin' are in the built-in model's own chat format, so {strangers[0]!r} "
+                    "cannot answer them; give that model a benchmark with a path"
+                )
+            if spec.path is not None:
+                raise InputError(
+                    "benchmarks: 'builtin' comes with the package and takes no path; give yours another name"
+                )
+            whole = builtin.problems(builtin.BENCHMARK_SIZE)
         elif spec.path is None:
             raise InputError(f"benchmarks: {spec.name} needs a path to a JSON Lines file with 'problem' and 'answer'")
         else:
             whole = _file_problems(spec.name, Path(spec.path), list(sources.values()))
+        if whole[0].benchmark in limits:
+            raise InputError(f"benchmarks: two are called {whole[0].benchmark!r}; rename one of them")
         problems += whole
         limits[whole[0].benchmark] = spec.limit or len(whole)
     baseline = next(v.id for v in variants if recipes[v.id] == study.baseline)
@@ -142,15 +157,27 @@ def _file_problems(name: str, path: Path, models: Sequence[Path]) -> list[Proble
 
 
 def request_of(plan: Plan) -> dict[str, object]:
-    """What identifies a run: the study, the problems and the weights, not the machine."""
-    from qrm_forensics.quantize import content_hash
+    """What identifies a run: the study and the content of all that it names, not the machine."""
+    from qrm_forensics.quantize import content_hash, quantizer_version, side_files_hash
 
+    text = plan.study.calibration.path
+    folders = dict.fromkeys(plan.sources.values())
     return {
         "kind": "run",
         "study": plan.study.model_dump(mode="json", exclude={"languages", "backend"}),
         "problems": hash_of([asdict(p) for p in plan.problems]),
-        "sources": {str(i): content_hash(folder) for i, folder in enumerate(dict.fromkeys(plan.sources.values()))},
+        "sources": {str(i): [content_hash(f), side_files_hash(f)] for i, f in enumerate(folders)},
+        "quantizers": {str(recipe): quantizer_version(recipe) for recipe in plan.study.recipes},
+        "calibration": None if text is None else _file_hash(Path(text)),
     }
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"calibration: {path} cannot be read ({error.strerror}); check the path") from error
 
 
 def default_out(runs: Path, study: Study, request: dict[str, object]) -> Path:
@@ -176,6 +203,12 @@ def run(
     """
     if only is not None and only not in STEPS:
         raise InputError(f"--only {only}: unknown step; known steps: {', '.join(STEPS)}")
+    if fresh and only in ("score", "measure"):
+        raise InputError(
+            f"--fresh deletes the responses, so --only {only} would have nothing to do; leave one of them out"
+        )
+    if generator is None and only in (None, "quantize", "generate"):
+        _refuse_early(plan)
     watch = _Stopwatch(command)
     observer = observer or Silent()
     store = Store.create(out, request=request_of(plan), variants=plan.variants, baseline=plan.baseline, fresh=fresh)
@@ -186,6 +219,28 @@ def run(
         derive(store, observer, watch, steps=("score", "measure") if only is None else (only,))
         store.add_run_info(asdict(watch.info()))
     return store
+
+
+def _refuse_early(plan: Plan) -> None:
+    """Raise for recipes that cannot be made, before hours are spent on those that can."""
+    from qrm_forensics.quantize import needs_calibration, refuse
+
+    for variant in plan.variants:
+        recipe = plan.recipes[variant.id]
+        reason = refuse(recipe)
+        if reason:
+            raise InputError(f"recipes: {reason}")
+        if recipe.quantized and needs_calibration(recipe) and plan.study.calibration.path is None:
+            _own_text_only_of_builtin(plan.sources[variant.id], recipe)
+    _backend(plan.study)
+
+
+def _own_text_only_of_builtin(source: Path, recipe: Recipe) -> None:
+    if source != builtin.weights_dir():
+        raise InputError(
+            f"calibration: {recipe} needs the model's own responses; give a file with 'full_prompt' and "
+            "'generated_text' (only the built-in model writes its own)"
+        )
 
 
 def _quantize_and_generate(
@@ -219,8 +274,15 @@ def _checkpoint(plan: Plan, store: Store, variant: Variant, observer: Observer) 
 
 def quantize_one(model: str, recipe: Recipe, out: Path, spec: CalibrationSpec, observer: Observer) -> ModelRef:
     """One checkpoint, outside of any run; ``model`` is ``builtin`` or a Hugging Face folder."""
-    own_text = out.parent / f"{out.name}.calibration.jsonl"
-    return _make_checkpoint(_source(model), recipe, out, spec, own_text, get_generator("embedded"), observer)
+    from qrm_forensics.quantize import content_hash, refuse
+
+    source = _source(model)
+    reason = refuse(recipe)
+    if reason:
+        raise InputError(f"recipe {recipe}: {reason}")
+    # Named by what it depends on, so that another model's text, or a shorter one, is never taken for it.
+    own_text = out.parent / f"{out.name}.calibration-{spec.samples}-{content_hash(source)[:8]}.jsonl"
+    return _make_checkpoint(source, recipe, out, spec, own_text, get_generator("embedded"), observer)
 
 
 def _make_checkpoint(
@@ -264,12 +326,8 @@ def _write_own_text(
     source: Path, recipe: Recipe, target: Path, count: int, backend: Generator, observer: Observer
 ) -> None:
     """The built-in model's own reasoning on training-side problems, in the layout of the paper's repository."""
-    if source != builtin.weights_dir():
-        raise InputError(
-            f"calibration: {recipe} needs the model's own responses; give a file with 'full_prompt' and "
-            "'generated_text' (only the built-in model writes its own)"
-        )
-    problems = builtin.calibration_problems(count)
+    _own_text_only_of_builtin(source, recipe)
+    problems = builtin.calibration_problems(min(count, OWN_TEXT_LIMIT))
     observer.begin("calibrate", "the model writes its own calibration text", len(problems))
     rows: dict[str, dict[str, str]] = {}
     with backend.open(ModelRef(str(source), None, "bf16", None, "original")) as session:
@@ -311,7 +369,7 @@ def _generate(
                 for trace in session.sample(missing, plan.study.sampling):
                     add(trace)
                     watch.traces_made += 1
-                    observer.advance(**live.facts(trace))
+                    observer.advance(1, **live.facts(trace))
             store.seal(variant.id, benchmark, [r.key for r in planned])
             observer.end()
 

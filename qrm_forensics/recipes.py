@@ -36,7 +36,7 @@ METHODS = tuple(_METHODS)
 UNQUANTIZED = ("bf16", "fp16", "fp32")
 
 _CONFIG = re.compile(
-    r"(?:w(?P<w>\d+))?(?:g(?P<g>-1|\d+))?(?:a(?P<a>\d+))?(?:kv(?P<kv>\d+))?(?P<sym>sym)?(?:s(?P<s>\d+))?"
+    r"(?:w(?P<w>\d{1,9}))?(?:g(?P<g>-1|\d{1,9}))?(?:a(?P<a>\d{1,9}))?(?:kv(?P<kv>\d{1,9}))?(?P<sym>sym)?(?:s(?P<s>\d{1,9}))?"
 )
 
 
@@ -155,7 +155,7 @@ class Sampling(BaseModel):
     top_k: Annotated[int, Field(ge=0)] = 0
     max_new_tokens: Annotated[int, Field(ge=1)] = 32768
     samples: Annotated[int, Field(ge=1)] = 1
-    seeds: tuple[int, ...] = (42,)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = (42,)
 
     @model_validator(mode="after")
     def _seeds(self) -> Self:

@@ -24,7 +24,7 @@ class _Part(BaseModel):
 class BenchmarkSpec(_Part):
     """A set of problems: ``builtin``, or a JSON Lines file with ``problem`` and ``answer``."""
 
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     path: str | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
 
@@ -110,7 +110,7 @@ def load_study(path: Path) -> Study:
         raise InputError(f"{path}: no such study file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-45
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise InputError(f"{path}: expected keys such as name, models, recipes; found {type(raw).__name__}")

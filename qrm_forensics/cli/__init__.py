@@ -1,12 +1,16 @@
 """The command line: parse, call, print the path that was made.
 
 Exit codes: 0 ok · 1 regression found · 2 bad usage or input · 3 not comparable ·
-4 insufficient data · 5 environment (missing extra, no device) · 130 interrupted.
+4 insufficient data · 5 environment (missing extra, no device) · 130 interrupted ·
+141 the reader of the output left.
 """
 
 from __future__ import annotations
 
+import errno
 import json
+import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,8 +26,18 @@ if TYPE_CHECKING:
 RUNS = Path("runs")
 
 
+class _ReaderLeft(Exception):
+    """Whoever read our output has gone.  Click would end with 1, which here means a regression."""
+
+
 class _Group(click.Group):
     """Suggests the command that was probably meant."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _ReaderLeft from error
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         try:
@@ -33,7 +47,7 @@ class _Group(click.Group):
 
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), 1) if args else []
             if near:
-                error.message += f" Did you mean {near[0]!r}?"
+                raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", error.ctx) from None
             raise
 
 
@@ -179,8 +193,10 @@ def export(run_folder: Path | None, fmt: str | None, out: Path, as_json: bool) -
     "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Checkpoint folder to write."
 )
 @click.option("--calibration", type=click.Path(path_type=Path), help="The model's own responses (JSON Lines).")
-@click.option("--samples", default=128, show_default=True, help="Calibration crops.")
-@click.option("--length", default=2048, show_default=True, help="Tokens per calibration crop.")
+@click.option("--samples", default=128, type=click.IntRange(min=1), show_default=True, help="Calibration crops.")
+@click.option(
+    "--length", default=2048, type=click.IntRange(min=16), show_default=True, help="Tokens per calibration crop."
+)
 @_json_option
 def quantize(
     model: str, recipe: str, out: Path, calibration: Path | None, samples: int, length: int, as_json: bool
@@ -242,7 +258,22 @@ def main() -> None:
         error.show()
         sys.exit(error.exit_code)
     except (KeyboardInterrupt, click.Abort):
-        command = " ".join(["qrm-forensics", *sys.argv[1:]])
-        click.echo(f"\ninterrupted; what was finished is kept. Go on with: {command.replace(' --fresh', '')}", err=True)
+        command = shlex.join(["qrm-forensics", *(a for a in sys.argv[1:] if a != "--fresh")])
+        click.echo(f"\ninterrupted; what was finished is kept. Go on with: {command}", err=True)
         sys.exit(130)
+    except _ReaderLeft:
+        # As the shell reports it, 128 + SIGPIPE; nothing may be written at exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        sys.exit(141)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename is not None else ""
+        remedy = (
+            "free some space and run again" if error.errno == errno.ENOSPC else "check the path and its permissions"
+        )
+        click.echo(
+            f"{click.style('error:', fg='red', bold=True)} {where}{error.strerror or error}; {remedy}; "
+            "what was finished is kept",
+            err=True,
+        )
+        sys.exit(2)
     sys.exit(code if isinstance(code, int) else 0)

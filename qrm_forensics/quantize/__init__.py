@@ -19,7 +19,7 @@ from typing import cast
 from qrm_forensics.errors import InputError, RecipeError, missing_extra
 from qrm_forensics.quantize.base import Job, Outcome, Quantizer
 from qrm_forensics.quantize.calibration import Calibration, load_calibration
-from qrm_forensics.quantize.weights import content_hash, open_checkpoint, write_checkpoint
+from qrm_forensics.quantize.weights import content_hash, open_checkpoint, side_files_hash, write_checkpoint
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.records import ModelRef
 
@@ -33,7 +33,9 @@ __all__ = [
     "load_calibration",
     "needs_calibration",
     "quantize",
+    "quantizer_version",
     "refuse",
+    "side_files_hash",
 ]
 
 #: Recipe.method -> "module:Class", imported when asked for.
@@ -60,6 +62,11 @@ def needs_calibration(recipe: Recipe) -> bool:
     if reason:
         raise RecipeError(reason)
     return _quantizer(recipe).calibrated
+
+
+def quantizer_version(recipe: Recipe) -> int | None:
+    """The version of the method that makes ``recipe``; None where there is none."""
+    return None if refuse(recipe) else _quantizer(recipe).version
 
 
 def _quantizer(recipe: Recipe) -> Quantizer:

@@ -12,11 +12,21 @@ import pytest
 
 ENVIRONMENT = {**os.environ, "NO_COLOR": "1", "OMP_NUM_THREADS": "1"}
 
+#: Not None in sys.modules, which scipy takes for a package that is there.
+HIDING = """
+import sys
+class Hidden:
+    names = sys.argv.pop(1).split(",")
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+sys.meta_path.insert(0, Hidden())
+"""
+
 
 def command(*args: str, cwd: Path, hide: str = "") -> subprocess.CompletedProcess[str]:
     """Run ``qrm-forensics ARGS``; ``hide`` makes these comma-separated packages impossible to import."""
-    program = "import sys; sys.modules.update({n: None for n in sys.argv.pop(1).split(',') if n}); "
-    program += "from qrm_forensics.cli import main; main()"
+    program = HIDING + "from qrm_forensics.cli import main; main()"
     return subprocess.run(
         [sys.executable, "-c", program, hide, *args],
         cwd=cwd,
@@ -98,6 +108,8 @@ def test_quantizing_without_torch_names_the_extra(tmp_path: Path) -> None:
         (["quantize", "builtin", "awq-w3", "--out", "x"], 2, "needs a group size"),
         (["quantize", "builtin", "flatquant-w4a4kv4", "--out", "x"], 2, "flatquant"),
         (["export", "--out", "x.docx"], 2, "--format"),
+        (["quantize", "builtin", "awq-w3g128", "--out", "x", "--samples", "0"], 2, "--samples"),
+        (["quantize", "builtin", "awq-w" + "9" * 5000, "--out", "x"], 2, "cannot read"),
     ],
 )
 def test_bad_usage_is_one_clear_line(args: list[str], code: int, said: str, tmp_path: Path) -> None:
@@ -121,3 +133,29 @@ def test_doctor_says_what_is_missing_and_how_to_get_it(tmp_path: Path) -> None:
     done = command("doctor", "--json", cwd=tmp_path)
     assert done.returncode == 0
     assert json.loads(done.stdout)["built-in model"]["ok"] is True
+
+
+def test_what_the_system_refuses_is_one_clear_line(tmp_path: Path) -> None:
+    root = responses(tmp_path)
+    (tmp_path / "file").touch()
+    for out in ("file", "file/below"):
+        done = command("import", "outputs", "--out", out, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("error:")) == (2, 1) and "Traceback" not in done.stderr
+    (root / "Tiny-1B-seed42" / "SUMS.jsonl").rename(root / "Tiny-1B-seed42" / f"{'가' * 60}.jsonl")
+    done = command("import", "outputs", "--out", "long", cwd=tmp_path)
+    assert done.returncode == 2 and "File name too long" in done.stderr and "Traceback" not in done.stderr
+
+
+def test_a_reader_that_leaves_is_not_an_error_message_and_not_a_regression(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "qrm_forensics", "doctor", "--json"],
+        cwd=tmp_path,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        env=ENVIRONMENT,
+        timeout=60,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,8 +13,8 @@ from qrm_forensics.errors import InputError, StoreError
 from qrm_forensics.generate import get_generator
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.records import Request
-from qrm_forensics.store import Store
-from qrm_forensics.study import BenchmarkSpec, Study
+from qrm_forensics.store import Store, hash_of
+from qrm_forensics.study import BenchmarkSpec, CalibrationSpec, Study
 
 
 def study(limit: int = 8, recipes: tuple[str, ...] = ("bf16", "rtn-w3g128")) -> Study:
@@ -162,3 +163,56 @@ def test_a_wrong_model_or_step_is_one_clear_line(plan: pipeline.Plan, tmp_path: 
         pipeline.make_plan(study().model_copy(update={"models": ("no/such",)}))
     with pytest.raises(InputError, match="unknown step"):
         pipeline.run(plan, tmp_path / "run", only="cook")
+
+
+def _request(plan: pipeline.Plan) -> str:
+    return hash_of(pipeline.request_of(plan))
+
+
+def test_the_request_follows_what_the_files_hold(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run must not go on with another calibration text, tokenizer or quantizer than it began with."""
+    text = tmp_path / "own.jsonl"
+    text.write_text("a", encoding="utf-8")
+    with_text = study().model_copy(update={"calibration": CalibrationSpec(path=str(text))})
+    hashes = {_request(pipeline.make_plan(with_text))}
+    text.write_text("b", encoding="utf-8")
+    plan = pipeline.make_plan(with_text)
+    hashes.add(_request(plan))
+    monkeypatch.setattr("qrm_forensics.quantize.rtn.RTN.version", 999)
+    hashes.add(_request(plan))
+    folder = tmp_path / "model"
+    shutil.copytree(builtin.weights_dir(), folder)
+    plan.sources.update(dict.fromkeys(plan.sources, folder))
+    assert _request(plan) in hashes, "the same files elsewhere are the same request"
+    (folder / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    hashes.add(_request(plan))
+    assert len(hashes) == 4
+    text.unlink()
+    with pytest.raises(InputError, match=r"own\.jsonl cannot be read"):
+        pipeline.request_of(plan)
+
+
+@pytest.mark.parametrize("limit", [200, 100_000_000])
+def test_a_limit_above_the_size_of_the_benchmark_is_all_of_it(limit: int) -> None:
+    plan = pipeline.make_plan(study(limit=limit))
+    assert len(plan.requests("bf16", builtin.BENCHMARK)) == len(plan.problems) == builtin.BENCHMARK_SIZE
+
+
+def test_a_recipe_that_cannot_be_made_is_refused_before_anything_is(tmp_path: Path) -> None:
+    plan = pipeline.make_plan(study(recipes=("bf16", "flatquant-w4a4kv4")))
+    with pytest.raises(InputError, match="flatquant"):
+        pipeline.run(plan, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_fresh_with_a_later_step_deletes_nothing(plan: pipeline.Plan, tmp_path: Path) -> None:
+    store = pipeline.run(plan, tmp_path / "run", generator=get_generator("scripted", function=answer))
+    with pytest.raises(InputError, match="--fresh deletes the responses"):
+        pipeline.run(plan, tmp_path / "run", only="score", fresh=True)
+    assert store.trace_count() == 16
+
+
+def test_another_model_is_not_asked_in_the_format_of_the_builtin_one(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="own chat format"):
+        pipeline.make_plan(study().model_copy(update={"models": (str(tmp_path),)}))

@@ -91,6 +91,9 @@ def test_a_study_file_is_read(tmp_path: Path) -> None:
         (("[bf16, awq-w4g128]", "[bf16, bf16]"), r"bf16 is there more than once"),
         (("name: small", "name: ../up"), r"name"),
         (("models: [builtin]", "models: ["), r"not valid YAML"),
+        (("name: small", "name: 2024-13-45"), r"not valid YAML.*month"),
+        (("name: builtin", "name: ''"), r"benchmarks.0.name"),
+        (("temperature: 0.6", "seeds: [9223372036854775808]"), r"sampling.seeds.0"),
     ],
 )
 def test_a_wrong_study_file_names_file_and_key(tmp_path: Path, change: tuple[str, str], message: str) -> None:
