@@ -98,7 +98,7 @@ def import_run(
     store = Store.create(out, request=request, variants=imported.variants, baseline=imported.baseline, fresh=fresh)
     with store.writing():
         pending = [cell for cell in imported.cells if not _complete(store, cell)]
-        if not pending:
+        if not pending and store.study["runs"]:
             return store
         store.write_problems(imported.problems)
         for cell in pending:

@@ -115,6 +115,8 @@ def find_files(paths: Sequence[Path]) -> list[ResponseFile]:
                 if not any(folder in f.parents for f in files):
                     raise InputError(f"{folder}: an empty variant folder; put its {_SUFFIX} files there, or delete it")
         for file in files:
+            if not _is_text(str(file)):
+                raise InputError(f"{str(file)!r}: its name is not UTF-8; rename it")
             try:
                 folder_of = parse_folder(file.parent.name)
             except InputError as error:
@@ -131,6 +133,15 @@ def find_files(paths: Sequence[Path]) -> list[ResponseFile]:
             )
         taken[key] = response_file.path
     return list(found.values())
+
+
+def _is_text(name: str) -> bool:
+    """Whether a name can be written as UTF-8 (a lone surrogate cannot)."""
+    try:
+        name.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _absolute(path: Path) -> Path:
@@ -240,9 +251,14 @@ def _metrics(record: dict[str, Any], where: str) -> dict[str, float | None]:
     for name, figure in value.items():
         if figure is not None and not isinstance(figure, int | float):
             raise _wrong_type(where, f"metrics.{name}", figure, "a number")
-        if figure is not None and not math.isfinite(figure):
+        if not _is_text(name):
+            raise InputError(f"{where}: the name {name!r} in 'metrics' is not text; repair the escape")
+        try:
+            metrics[name] = None if figure is None else float(figure)
+        except OverflowError:
+            raise InputError(f"{where}: 'metrics.{name}' is too large a number; repair or remove it") from None
+        if not math.isfinite(metrics[name] or 0.0):
             raise InputError(
                 f"{where}: 'metrics.{name}' is {figure}, which is no figure; write null where there is none"
             )
-        metrics[name] = None if figure is None else float(figure)
     return metrics

@@ -383,3 +383,29 @@ def test_format_is_recognized_or_named(tmp_path: Path) -> None:
     assert detect_format([tmp_path]) == "qrm"
     with pytest.raises(InputError, match="known formats: auto, qrm"):
         import_run([tmp_path], tmp_path / "run", format="excel")
+
+
+@pytest.mark.parametrize(("metrics", "said"), [({"x": 10**400}, "too large"), ({"\ud800": 1}, "not text")])
+def test_figures_and_names_that_no_table_can_hold(tmp_path: Path, metrics: dict[str, Any], said: str) -> None:
+    path = put(tmp_path, W4, [record(0)])
+    path.write_text(json.dumps([record(0), record(1, metrics=metrics)]), encoding="utf-8")
+    with pytest.raises(InputError, match=rf"MINI\.jsonl: record 1 .*{said}"):
+        read(tmp_path)
+
+
+def test_a_file_name_that_is_not_text(tmp_path: Path) -> None:
+    path = put(tmp_path, W4, [record(0)])
+    try:
+        path.rename(path.with_name("B\udcff.jsonl"))
+    except (OSError, UnicodeEncodeError):
+        pytest.skip("this file system takes only UTF-8 names")
+    with pytest.raises(InputError, match="not UTF-8; rename it"):
+        read(tmp_path)
+
+
+def test_a_run_folder_that_was_moved_is_continued(tmp_path: Path) -> None:
+    put(tmp_path / "in", W4, [record(0)])
+    before = import_run([tmp_path / "in"], tmp_path / "run")
+    before.root.rename(tmp_path / "moved")
+    after = import_run([tmp_path / "in"], tmp_path / "moved")
+    assert after.trace_count() == 1 and after.study["request"]["name"] == "run"
