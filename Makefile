@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit browser-deps golden wheel bench clean
+.PHONY: help demo test lint unit browser-deps wheel clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
