@@ -34,7 +34,9 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|assistant|><think>\n' }}{% endif %}"
 )
 #: Qwen2's pre-tokenization: words with their leading space, single digits, punctuation runs.
-SPLIT = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
 #: Tokens where a chain decides how it goes on.  They are rare beside digits and carry the whole
 #: plan, so they weigh more in the loss (every alternative of a decision alike).
 DECISIONS = (" Not", " Yes", " Too", " matches", " which", " not", " is", " yes", " no", "Wait", "So", "Check")
