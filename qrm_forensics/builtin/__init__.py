@@ -37,7 +37,9 @@ def draw(count: int, *, held_out: bool, seed: int) -> list[tuple[str, int, Worke
     With ``held_out`` they are of the side of the split that training never sees.
     Any first n of a longer list are the list of n, so a limit keeps the mix.
     """
-    rng, found, seen = Random(f"{BENCHMARK}/{seed}/{held_out}"), [], set()
+    rng = Random(f"{BENCHMARK}/{seed}/{held_out}")
+    found: list[tuple[str, int, Worked]] = []
+    seen: set[str] = set()
     cells = [(family, level) for level in LEVELS for family in FAMILIES]
     while len(found) < count:
         family, level = cells[len(found) % len(cells)]

@@ -266,7 +266,8 @@ def base(rng: Random, level: int, slips: bool) -> Worked:
     )
 
     def attempt(slip: bool) -> tuple[list[str], int]:
-        lines, value, out = [f"Divide by {radix} until it is 0."], n, []
+        lines, value = [f"Divide by {radix} until it is 0."], n
+        out: list[int] = []
         steps = 0
         probe = n
         while probe:
