@@ -14,13 +14,14 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers  # noqa: E402
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast  # noqa: E402
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast  # noqa: E402
 
 from qrm_forensics.errors import EnvironmentMissing, InputError  # noqa: E402
 from qrm_forensics.generate import get_generator, noise_floor  # noqa: E402
 from qrm_forensics.generate.embedded import EmbeddedSession, _eos_ids  # noqa: E402
 from qrm_forensics.recipes import Sampling  # noqa: E402
 from qrm_forensics.records import Finish, Kind, ModelRef, Problem, Request, Trace  # noqa: E402
+from qrm_forensics.tokenizer import load_tokenizer  # noqa: E402
 
 VOCAB = 300
 MAX_LENGTH = 192
@@ -105,7 +106,7 @@ def test_greedy_equals_transformers_generate(tmp_path: Path, kind: str) -> None:
     path = build(tmp_path, kind)
     prompts = ["<bos>a", "a", "<bos>What is 3 + 4?", "x" * 70, "<bos>" + "loop " * 12]
     made = run(path, [request(i, prompt) for i, prompt in enumerate(prompts)], batch_size=2, temperature=0)
-    network, tokenizer = AutoModelForCausalLM.from_pretrained(path), AutoTokenizer.from_pretrained(path)
+    network, tokenizer = AutoModelForCausalLM.from_pretrained(path), load_tokenizer(path)
     for i, prompt in enumerate(prompts):
         ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt").input_ids
         mask = torch.ones_like(ids)
@@ -117,7 +118,7 @@ def test_greedy_equals_transformers_generate(tmp_path: Path, kind: str) -> None:
 def test_log_probabilities_and_entropies_equal_one_full_forward_pass(tiny: Path) -> None:
     requests = [request(i) for i in range(12)]
     made = run(tiny, requests, batch_size=5, temperature=0.7, top_p=0.9, max_new_tokens=80)
-    network, tokenizer = AutoModelForCausalLM.from_pretrained(tiny), AutoTokenizer.from_pretrained(tiny)
+    network, tokenizer = AutoModelForCausalLM.from_pretrained(tiny), load_tokenizer(tiny)
     for r in requests:
         trace = made[r.problem.id]
         prompt = tokenizer.encode(r.problem.prompt, add_special_tokens=False)
@@ -193,7 +194,7 @@ def test_traces_come_as_they_end_and_requests_are_read_as_slots_come_free(tiny: 
 
 def test_the_end_token_is_stored_but_not_decoded_and_other_special_tokens_stay(tiny: Path) -> None:
     made = run(tiny, [request(i) for i in range(60)], max_new_tokens=60, temperature=1.3, top_p=1.0)
-    tokenizer = AutoTokenizer.from_pretrained(tiny)
+    tokenizer = load_tokenizer(tiny)
     ends, specials = set(), 0
     for trace in made.values():
         ids = trace.token_ids
@@ -245,7 +246,7 @@ def test_a_sequence_that_is_not_finite_does_not_touch_the_others(tmp_path: Path)
     path = build(tmp_path, "qwen2")
     clean = run(path, [request(i) for i in range(12)], batch_size=3)
     network = AutoModelForCausalLM.from_pretrained(path)
-    bad = AutoTokenizer.from_pretrained(path).encode("~", add_special_tokens=False)
+    bad = load_tokenizer(path).encode("~", add_special_tokens=False)
     if any(set(bad) & set(t.token_ids or []) for t in clean.values()):
         pytest.fail("pick another poisoned token: a clean trace draws this one")
     network.get_input_embeddings().weight.data[bad] = float("nan")
