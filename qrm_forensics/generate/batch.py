@@ -19,7 +19,7 @@ import numpy as np
 
 from qrm_forensics.generate.sampling import choose, sequence_key, statistics
 from qrm_forensics.generate.slots import Masks, SlotCache, rounded
-from qrm_forensics.generate.traces import error_trace
+from qrm_forensics.generate.traces import error_trace, trace_of
 from qrm_forensics.recipes import Sampling
 from qrm_forensics.records import Finish, Request, Trace
 
@@ -235,16 +235,10 @@ class Batch:
     def _finished(self, slot: int, stopped: bool, now: float) -> Trace:
         sequence, count = self._seated[slot], int(self._drawn[slot])
         ids: list[int] = self._tokens[slot, :count].tolist()
-        request = sequence.request
-        return Trace(
-            variant=request.variant,
-            benchmark=request.problem.benchmark,
-            problem_id=request.problem.id,
-            sample=request.sample,
-            seed=request.seed,
-            prompt=request.problem.prompt,
-            text=self._text(ids[:-1] if stopped else ids),
-            finish=Finish.STOP if stopped else Finish.LENGTH,
+        return trace_of(
+            sequence.request,
+            self._text(ids[:-1] if stopped else ids),
+            Finish.STOP if stopped else Finish.LENGTH,
             token_ids=ids,
             logprobs=self._logprobs[slot, :count].tolist(),
             entropies=self._entropies[slot, :count].tolist(),

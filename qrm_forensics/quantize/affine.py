@@ -52,14 +52,21 @@ class AffineGrid:
         """Values on the grid nearest to ``x``, same shape and dtype."""
         return self.dequantize(self.codes(x))
 
-    def sha256(self) -> str:
-        """Hash of scales and zero-points as little-endian float32, for the manifest."""
+    def summary(self) -> dict[str, float | int | str]:
+        """Count and range of the scales, and the hash of scales and zero-points as little-endian float32."""
         import torch
 
         digest = hashlib.sha256()
         for part in (self.scale, self.zero):
             digest.update(part.detach().to("cpu", torch.float32).contiguous().numpy().astype("<f4").tobytes())
-        return digest.hexdigest()
+        scales = self.scale.detach().float()
+        return {
+            "count": scales.numel(),
+            "min": float(scales.min()),
+            "median": float(scales.median()),
+            "max": float(scales.max()),
+            "sha256": digest.hexdigest(),
+        }
 
 
 def split_groups(weight: Tensor, group: int) -> Tensor:

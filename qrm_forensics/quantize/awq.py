@@ -178,6 +178,6 @@ def _round(linear: nn.Linear, name: str, moments: Tensor, bits: int, group: int)
     split = split_groups(kept, group)
     grid = awq_grid(split, bits)
     linear.weight.data = grid.fake_quantize(split).reshape_as(weight)
-    record["scales_sha256"] = grid.sha256()
+    record["scales"] = grid.summary()
     record["scaled_weight_sqnr_db"] = sqnr_db(weight, linear.weight.data)
     return record

@@ -78,7 +78,7 @@ class GPTQ:
                     outcome.modules[module] = {
                         "shape": list(stored.shape),
                         "group": groups[module],
-                        "scales_sha256": result.grid.sha256(),
+                        "scales": result.grid.summary(),
                         "input_vectors": moments.count,
                         "damping": result.damping,
                         "attempts": result.attempts,

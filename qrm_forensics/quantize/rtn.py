@@ -40,7 +40,7 @@ class RTN:
                 outcome.modules[module] = {
                     "shape": list(weight.shape),
                     "group": groups[module],
-                    "scales_sha256": grid.sha256(),
+                    "scales": grid.summary(),
                     "weight_sqnr_db": sqnr_db(weight, rounded.float()),
                 }
             job.progress(layer + 1, model.layers)

@@ -91,7 +91,12 @@ def test_recipe(name: str, source: Path, calibration: Calibration, tmp_path: Pat
             assert torch.equal(new, old), tensor
             assert told["full_precision"][pattern] == "unchanged"
     assert {"lm_head.weight", "model.embed_tokens.weight", "model.norm.weight"} <= told["full_precision"].keys()
-    assert len(told["modules"]) == 14 and len({m["scales_sha256"] for m in told["modules"].values()}) == 14
+    scales = [m["scales"] for m in told["modules"].values()]
+    assert len(scales) == 14 and len({s["sha256"] for s in scales}) == 14
+    for module, said in zip(told["modules"].values(), scales, strict=True):
+        rows, columns = module["shape"]
+        assert said["count"] == rows * columns // module["group"]
+        assert 0 < said["min"] <= said["median"] <= said["max"]
 
     assert told["recipe"] == {"name": name, **recipe.model_dump()}
     assert Recipe.model_validate({k: v for k, v in told["recipe"].items() if k != "name"}) == recipe
