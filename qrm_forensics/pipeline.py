@@ -445,6 +445,7 @@ def _score(store: Store, observer: Observer, workers: int) -> None:
 
 def _measure(store: Store, observer: Observer) -> None:
     metrics = [m for m in all_metrics() if m.grain == "trace"]
+    problems = store.problems()
     for variant, benchmark in store.cells():
         cell = store.cell_stamp(variant, benchmark)
         stale = [
@@ -455,7 +456,7 @@ def _measure(store: Store, observer: Observer) -> None:
         traces: pa.Table = store.traces(variant=variant, benchmark=benchmark)
         observer.begin("measure", f"{variant} · {benchmark}", len(stale))
         for m in stale:
-            for table in run_metrics(traces, [m]).values():
+            for table in run_metrics(traces, [m], problems=problems).values():
                 store.write_measure(f"{m.name}.v{m.version}", variant, benchmark, table, cell)
             observer.advance()
         observer.end()

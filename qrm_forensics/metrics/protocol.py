@@ -28,7 +28,7 @@ types, one row per trace.  A metric never writes HTML, a colour or a file.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
@@ -40,7 +40,7 @@ import pandas as pd
 import pyarrow as pa
 
 from qrm_forensics.errors import InputError
-from qrm_forensics.records import TRACE_SCHEMA, VERDICT_SCHEMA
+from qrm_forensics.records import PROBLEM_SCHEMA, TRACE_SCHEMA, VERDICT_SCHEMA
 
 #: A text in every language of the reports: language code -> text.
 Said: TypeAlias = Mapping[str, str]
@@ -52,6 +52,9 @@ Columns: TypeAlias = Mapping[str, Any] | pd.DataFrame | pa.Table
 LANGUAGES = ("en", "ko")
 #: Arrow type of a SPANS column: half-open ranges of code-point offsets into the text.
 SPAN_TYPE = pa.list_(pa.struct([pa.field("start", pa.int64()), pa.field("end", pa.int64())]))
+
+#: What a metric may read of the problem that a trace answers, beside the columns of the trace.
+PROBLEM_COLUMNS = ("question", "gold", "kind", "subject", "level")
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -100,6 +103,11 @@ class Column:
 class Metric:
     """A registered metric.  ``needs`` names a read column without which its values are null.
 
+    ``reads`` are columns of the trace, or of its problem (:data:`PROBLEM_COLUMNS`).  A metric
+    that judges a trace by all others has a ``corpus``: a function that makes one read-only,
+    picklable object from batches of every trace of the run (columns ``corpus_reads``).  It is then
+    called with that object, or with None where there is none, and the columns that need it are null.
+
     Grain ``trace``: one row per trace, the columns of ``records.TRACE_SCHEMA``.  Grain
     ``pair``: one row per problem that both sides answered, the same columns twice,
     prefixed ``baseline_`` and ``variant_``.
@@ -113,7 +121,14 @@ class Metric:
     description: str
     grain: Grain
     needs: str | None
-    function: Callable[[pa.Table], Columns]
+    function: Callable[..., Columns]
+    corpus: Callable[[Iterable[pa.Table]], Any] | None = None
+    corpus_reads: tuple[str, ...] = ()
+
+    @property
+    def reads_problem(self) -> bool:
+        """Whether it reads columns of the problem."""
+        return any(r.removeprefix(side) in PROBLEM_COLUMNS for r in self.reads for side in ("", *_PAIR_SIDES))
 
     @property
     def id(self) -> str:
@@ -131,14 +146,14 @@ class Metric:
                 return column
         raise KeyError(f"metric {self.id} has no column {name!r}; it has {self.schema.names}")
 
-    def __call__(self, batch: pa.Table | pd.DataFrame) -> pa.Table:
+    def __call__(self, batch: pa.Table | pd.DataFrame, corpus: Any = None) -> pa.Table:
         """Measure a batch (columns ``reads``, any height): a table with the declared columns.
 
         Raises InputError where the batch lacks a column, or the function breaks its declaration.
         """
         table = as_batch(batch, self.reads)
         try:
-            result = self.function(table)
+            result = self.function(table) if self.corpus is None else self.function(table, corpus)
         except Exception as error:
             error.add_note(f"in metric {self.id}")
             raise
@@ -202,7 +217,7 @@ def as_batch(batch: pa.Table | pd.DataFrame, reads: Sequence[str]) -> pa.Table:
 def _type_of(name: str) -> pa.DataType:
     for side in _PAIR_SIDES:
         name = name.removeprefix(side)
-    return TRACE_SCHEMA.field(name).type
+    return (PROBLEM_SCHEMA if name in PROBLEM_COLUMNS else TRACE_SCHEMA).field(name).type
 
 
 def _plain(series: pd.Series[Any]) -> list[Any]:
@@ -256,14 +271,16 @@ def metric(
     grain: Grain = "trace",
     needs: str | None = None,
     name: str | None = None,
-) -> Callable[[Callable[[pa.Table], Columns]], Metric]:
+    corpus: Callable[[Iterable[pa.Table]], Any] | None = None,
+    corpus_reads: Sequence[str] = (),
+) -> Callable[[Callable[..., Columns]], Metric]:
     """Declare the function below as a metric, named after it.  Raises InputError on a bad declaration.
 
-    ``reads`` are columns of a trace; ``needs`` is the one among them without which nothing
+    ``reads`` are columns of a trace or of its problem; ``needs`` is the one among them without which nothing
     can be measured (for example ``logprobs``), beside the text.
     """
 
-    def declare(function: Callable[[pa.Table], Columns]) -> Metric:
+    def declare(function: Callable[..., Columns]) -> Metric:
         made = Metric(
             name=name or function.__name__,
             version=version,
@@ -274,6 +291,8 @@ def metric(
             grain=grain,
             needs=needs,
             function=function,
+            corpus=corpus,
+            corpus_reads=tuple(corpus_reads),
         )
         faults = list(_faults(made))
         if faults:
@@ -291,10 +310,12 @@ def _faults(made: Metric) -> Iterator[str]:
     if made.grain not in ("trace", "pair"):
         yield f"grain must be 'trace' or 'pair', got {made.grain!r}"
     sides = _PAIR_SIDES if made.grain == "pair" else ("",)
-    readable = [side + column for side in sides for column in TRACE_SCHEMA.names]
+    readable = [side + column for side in sides for column in (*TRACE_SCHEMA.names, *PROBLEM_COLUMNS)]
     unknown = [r for r in made.reads if r not in readable]
     if unknown or not made.reads:
         yield f"reads must name columns of a {made.grain}, got {unknown or 'none'}; there are: {', '.join(readable)}"
+    if (made.corpus is None) == bool(made.corpus_reads) or set(made.corpus_reads) - set(TRACE_SCHEMA.names):
+        yield "corpus and corpus_reads (columns of a trace) go together"
     if made.needs is not None and made.needs not in made.reads:
         yield f"needs names {made.needs!r}, which is not among what it reads"
     if not made.description:

@@ -13,7 +13,8 @@ import pyarrow as pa
 import pytest
 
 from qrm_forensics.metrics import SPAN_TYPE, Metric, Show, all_metrics, catalogue
-from qrm_forensics.records import TRACE_SCHEMA, Finish, Trace, to_table
+from qrm_forensics.metrics.protocol import PROBLEM_COLUMNS
+from qrm_forensics.records import PROBLEM_SCHEMA, TRACE_SCHEMA, Finish, Trace, to_table
 
 METRICS = [m for m in all_metrics() if m.grain == "trace"]
 every_metric = pytest.mark.parametrize("m", METRICS, ids=lambda m: m.id)
@@ -70,40 +71,61 @@ def _traces() -> pa.Table:
     rows.append(_trace(91, _healthy(3), Finish.LENGTH, token_ids=ids[:100] + ids[:7] * 30, completion_tokens=310))
     rows.append(_trace(92, LOOP * 9, Finish.UNKNOWN, token_ids=[], completion_tokens=0))
     rows.append(_trace(93, None, Finish.ERROR, token_ids=ids, completion_tokens=300, error="out of memory"))
-    return to_table(rows, TRACE_SCHEMA)
+    return _asked(to_table(rows, TRACE_SCHEMA))
+
+
+def _asked(traces: pa.Table) -> pa.Table:
+    """The traces as answers to one problem; every tenth to a choice problem without subject."""
+    n = traces.num_rows
+    asked = [
+        {"question": "What is 6 times 7?", "gold": "42", "kind": "math", "subject": "Algebra", "level": "3"}
+        if i % 10
+        else {"question": "Which is it?", "gold": "B", "kind": "choice", "subject": None, "level": None}
+        for i in range(1, n + 1)
+    ]
+    for name in PROBLEM_COLUMNS:
+        field = PROBLEM_SCHEMA.field(name)
+        traces = traces.append_column(field, pa.array([a[name] for a in asked], field.type))
+    return traces
 
 
 TRACES = _traces()
+CORPORA = {m.name: m.corpus([TRACES]) for m in METRICS if m.corpus is not None}
+
+
+def run(m: Metric, batch: pa.Table | pd.DataFrame) -> pa.Table:
+    """The metric with the corpus of all traces, where it has one."""
+    return m(batch, CORPORA.get(m.name))
 
 
 @every_metric
 def test_height_columns_and_types_are_as_declared(m: Metric) -> None:
-    measured = m(TRACES)
+    measured = run(m, TRACES)
     assert measured.num_rows == TRACES.num_rows
     assert measured.schema == m.schema
-    assert m(TRACES.slice(0, 0)).num_rows == 0
+    assert run(m, TRACES.slice(0, 0)).num_rows == 0
 
 
 @every_metric
 def test_row_order_does_not_matter(m: Metric) -> None:
     order = list(range(TRACES.num_rows))
     random.Random(4).shuffle(order)
-    assert m(TRACES.take(order)).equals(m(TRACES).take(order))
+    assert run(m, TRACES.take(order)).equals(run(m, TRACES).take(order))
 
 
 @every_metric
 def test_two_halves_equal_the_whole(m: Metric) -> None:
     middle = TRACES.num_rows // 2
-    halves = pa.concat_tables([m(TRACES.slice(0, middle)), m(TRACES.slice(middle))])
-    assert halves.combine_chunks().equals(m(TRACES).combine_chunks())
+    halves = pa.concat_tables([run(m, TRACES.slice(0, middle)), run(m, TRACES.slice(middle))])
+    assert halves.combine_chunks().equals(run(m, TRACES).combine_chunks())
     chunked = pa.concat_tables([TRACES.slice(i, 1) for i in range(TRACES.num_rows)])
-    assert m(chunked).combine_chunks().equals(m(TRACES).combine_chunks())
+    assert run(m, chunked).combine_chunks().equals(run(m, TRACES).combine_chunks())
 
 
 @every_metric
 def test_a_data_frame_measures_like_a_table(m: Metric) -> None:
     frame = TRACES.to_pandas()
-    assert m(frame).equals(m(TRACES))
+    assert run(m, frame).equals(run(m, TRACES))
 
 
 @every_metric
@@ -111,13 +133,14 @@ def test_a_data_frame_measures_like_a_table(m: Metric) -> None:
 def test_hostile_text_never_raises(m: Metric, text: str) -> None:
     # As Python strings, so that lone surrogates get as far as they can.
     row = {name: [None] for name in TRACE_SCHEMA.names} | {"text": [text], "prompt": [""], "finish": ["unknown"]}
-    measured = m(pd.DataFrame({name: pd.Series(row[name], dtype=object) for name in m.reads}))
+    row |= {name: [None] for name in PROBLEM_COLUMNS} | {"question": [text], "gold": ["42"], "kind": ["math"]}
+    measured = run(m, pd.DataFrame({name: pd.Series(row[name], dtype=object) for name in m.reads}))
     assert measured.num_rows == 1
 
 
 @every_metric
 def test_null_only_where_it_may_be(m: Metric) -> None:
-    measured = m(TRACES)
+    measured = run(m, TRACES)
     failed = np.asarray(TRACES["text"].is_null())
     unmet = np.asarray(TRACES[m.needs].is_null()) if m.needs else np.zeros_like(failed)
     for column in m.columns:
@@ -136,15 +159,15 @@ def test_null_only_where_it_may_be(m: Metric) -> None:
 def test_only_the_columns_that_it_reads_are_given(m: Metric) -> None:
     seen: list[list[str]] = []
 
-    def spy(batch: pa.Table) -> object:
+    def spy(batch: pa.Table, *corpus: object) -> object:
         seen.append(batch.column_names)
-        return m.function(batch)
+        return m.function(batch, *corpus)
 
-    assert _with(m, spy)(TRACES).equals(m(TRACES))
+    assert run(_with(m, spy), TRACES).equals(run(m, TRACES))
     assert seen == [list(m.reads)]
 
 
-def _with(m: Metric, function: Callable[[pa.Table], object]) -> Metric:
+def _with(m: Metric, function: Callable[..., object]) -> Metric:
     return replace(m, function=function)  # type: ignore[arg-type]
 
 
@@ -177,8 +200,11 @@ GUARDS = {
 @every_metric
 @pytest.mark.parametrize("text", GUARDS.values(), ids=GUARDS.keys())
 def test_no_input_hangs_it(m: Metric, text: str) -> None:
-    table = to_table([_trace(0, text)], TRACE_SCHEMA)
+    table = _asked(to_table([_trace(0, text)], TRACE_SCHEMA))
+    run(
+        m, _asked(to_table([_trace(0, "1 + 1 = 2, so it is \\boxed{2}.")], TRACE_SCHEMA))
+    )  # compiled before the clock runs
     began = time.process_time()
-    m(table)
+    run(m, table)
     # Tens of milliseconds each; the bound leaves room for a busy machine, not for a quadratic.
     assert time.process_time() - began < 1.0
