@@ -61,6 +61,17 @@ def _grouped(groups: ArrayLike, n: int) -> tuple[NDArray[np.int64], int]:
     return position[index], len(first)
 
 
+def problem_weights(groups: ArrayLike, n: int) -> tuple[Floats, NDArray[np.int64]]:
+    """The resamples themselves, for statistics that are no mean, median or ratio.
+
+    ``groups`` [n] names the problem of each of ``n`` responses.  Returns how often each problem is in
+    each resample, float64 [RESAMPLES, problems] (shared, not to be written to), and the problem of
+    each response as an index into it, int64 [n].
+    """
+    index, count = _grouped(groups, n)
+    return _weights(count), index
+
+
 def mean_interval(values: ArrayLike) -> Interval | None:
     """95 % percentile interval of the mean of per-problem values, [n]; None below two values."""
     x = np.asarray(values, dtype=np.float64)
