@@ -1,8 +1,12 @@
-"""Run metrics over traces."""
+"""Run metrics over traces: over a table, or over the row groups of a run with all cores."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -10,10 +14,13 @@ import pyarrow as pa
 from qrm_forensics.errors import InputError
 from qrm_forensics.metrics import Metric, all_metrics, get_metric
 from qrm_forensics.metrics.protocol import PROBLEM_COLUMNS
-from qrm_forensics.records import KEY_FIELDS, PROBLEM_SCHEMA, Problem
+from qrm_forensics.records import KEY_FIELDS, PROBLEM_SCHEMA, TRACE_KEY, Problem
+from qrm_forensics.store import RowGroup, Store, read_row_group
 
 #: Traces that are measured at a time, so that what the metrics share of them stays small.
 BATCH = 64
+#: Below this many bytes of traces, starting other processes takes longer than it saves.
+WORTH_A_POOL = 48 << 20
 
 
 def run_metrics(
@@ -56,6 +63,80 @@ def run_metrics(
             measured[m.name].append(m(batch, corpora.get(m.name)))
     keys = traces.select([f.name for f in KEY_FIELDS]).cast(pa.schema(KEY_FIELDS))
     return {name: _beside(keys, pa.concat_tables(parts)) for name, parts in measured.items()}
+
+
+def make_corpora(store: Store, metrics: Sequence[Metric]) -> dict[str, Any]:
+    """By the name of the metric, what its ``corpus`` function makes of every trace of the run, read piece by piece."""
+    return {m.name: m.corpus(_pieces(store, m.corpus_reads)) for m in metrics if m.corpus is not None}
+
+
+def _pieces(store: Store, columns: Sequence[str]) -> Iterator[pa.Table]:
+    for variant, benchmark in store.cells():
+        for group in store.row_groups(variant, benchmark):
+            table = read_row_group(group, columns)
+            for start in range(0, table.num_rows, BATCH):
+                yield table.slice(start, BATCH)
+
+
+def measure_groups(
+    store: Store,
+    tasks: Sequence[tuple[RowGroup, Sequence[Metric]]],
+    *,
+    corpora: Mapping[str, Any],
+    workers: int | None = None,
+) -> Iterator[tuple[int, dict[str, pa.Table]]]:
+    """Measure row groups of a run as they come: (index into ``tasks``, the tables of ``run_metrics``), in any order.
+
+    Uses ``workers`` processes (None: one per core) where there is enough to do for them.
+    """
+    n_workers = min(workers or os.cpu_count() or 1, len(tasks))
+    if n_workers <= 1 or sum(group.bytes for group, _ in tasks) < WORTH_A_POOL:
+        problems = store.problems()
+        for i, (group, metrics) in enumerate(tasks):
+            yield i, _measure_group(group, metrics, problems, corpora)
+        return
+    import joblib
+
+    with tempfile.TemporaryDirectory(prefix="qrm-forensics-") as scratch:
+        # Written once and mapped by every worker, so that there is one copy of it in memory.
+        shared = str(Path(scratch) / "corpora.joblib")
+        joblib.dump(dict(corpora), shared)
+        with joblib.Parallel(n_jobs=n_workers, return_as="generator_unordered", pre_dispatch="2*n_jobs") as pool:
+            job = joblib.delayed(_measure_in_worker)
+            yield from pool(
+                job(i, group, [m.name for m in metrics], str(store.root), shared)
+                for i, (group, metrics) in enumerate(tasks)
+            )
+
+
+def _measure_in_worker(
+    index: int, group: RowGroup, names: Sequence[str], root: str, shared: str
+) -> tuple[int, dict[str, pa.Table]]:
+    return index, _measure_group(group, [get_metric(n) for n in names], _problems_of(root), _corpora_of(shared))
+
+
+@lru_cache(maxsize=1)
+def _problems_of(root: str) -> dict[tuple[str, str], Problem]:
+    return Store(Path(root)).problems()
+
+
+@lru_cache(maxsize=1)
+def _corpora_of(path: str) -> dict[str, Any]:
+    import joblib
+
+    corpora: dict[str, Any] = joblib.load(path, mmap_mode="r")
+    return corpora
+
+
+def _measure_group(
+    group: RowGroup,
+    metrics: Sequence[Metric],
+    problems: Mapping[tuple[str, str], Problem],
+    corpora: Mapping[str, Any],
+) -> dict[str, pa.Table]:
+    wanted = {name for m in metrics for name in m.reads} - set(PROBLEM_COLUMNS)
+    columns = [*TRACE_KEY, *sorted(wanted - set(TRACE_KEY))]
+    return run_metrics(read_row_group(group, columns), metrics, problems=problems, corpora=corpora)
 
 
 def with_problems(traces: pa.Table, problems: Mapping[tuple[str, str], Problem]) -> pa.Table:

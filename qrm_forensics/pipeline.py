@@ -14,13 +14,14 @@ import os
 import platform
 import subprocess
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -28,8 +29,8 @@ from qrm_forensics import __version__, builtin
 from qrm_forensics.benchmarks.datasets import load_dataset
 from qrm_forensics.errors import InputError
 from qrm_forensics.generate import Generator, get_generator
-from qrm_forensics.measure import run_metrics
-from qrm_forensics.metrics import all_metrics
+from qrm_forensics.measure import make_corpora, measure_groups
+from qrm_forensics.metrics import Metric, all_metrics
 from qrm_forensics.recipes import Recipe, Sampling
 from qrm_forensics.records import Key, Kind, ModelRef, Problem, Request, RunInfo, Trace, Variant
 from qrm_forensics.score import POLICIES, Grader, scorer_version
@@ -430,9 +431,10 @@ def _score(store: Store, observer: Observer, workers: int) -> None:
         return
     with Grader(workers=workers) as grader:
         for variant, benchmark, stamp in stale:
-            traces = store.trace_records(variant, benchmark)
-            pairs = [(problems[benchmark, t.problem_id], t) for t in traces]
-            observer.begin("score", f"{variant} · {benchmark}", len(pairs) * len(POLICIES))
+            traces = store.stream_records(variant, benchmark)
+            pairs = ((problems[benchmark, t.problem_id], t) for t in traces)
+            count = sum(g.rows for g in store.row_groups(variant, benchmark))
+            observer.begin("score", f"{variant} · {benchmark}", count * len(POLICIES))
             verdicts = []
             for verdict in grader.grade(pairs, policies=POLICIES):
                 verdicts.append(verdict)
@@ -446,20 +448,42 @@ def _score(store: Store, observer: Observer, workers: int) -> None:
 def _measure(store: Store, observer: Observer) -> None:
     metrics = [m for m in all_metrics() if m.grain == "trace"]
     problems = store.problems()
-    for variant, benchmark in store.cells():
-        cell = store.cell_stamp(variant, benchmark)
-        stale = [
-            m for m in metrics if store.derived_stamp("measures", f"{m.name}.v{m.version}", variant, benchmark) != cell
-        ]
-        if not stale:
-            continue
-        traces: pa.Table = store.traces(variant=variant, benchmark=benchmark)
-        observer.begin("measure", f"{variant} · {benchmark}", len(stale))
-        for m in stale:
-            for table in run_metrics(traces, [m], problems=problems).values():
-                store.write_measure(f"{m.name}.v{m.version}", variant, benchmark, table, cell)
-            observer.advance()
+    asked = hash_of([[b, i, p.question, p.gold, str(p.kind), p.subject, p.level] for (b, i), p in problems.items()])
+    cells = {cell: store.cell_stamp(*cell) for cell in store.cells()}
+    everything = hash_of([[*cell, stamp] for cell, stamp in cells.items()])
+    stale: dict[tuple[str, str], list[Metric]] = {}
+    stamps: dict[tuple[str, str, str], str] = {}
+    for cell, made_of in cells.items():
+        for m in metrics:
+            # What a metric is made from: the cell, and where it reads them the problems and the other cells.
+            parts = [made_of, *[asked] * m.reads_problem, *[everything] * (m.corpus is not None)]
+            stamp = made_of if len(parts) == 1 else hash_of(parts)
+            if store.derived_stamp("measures", m.id, *cell) != stamp:
+                stale.setdefault(cell, []).append(m)
+                stamps[*cell, m.name] = stamp
+    if not stale:
+        return
+    corpora: dict[str, Any] = {}
+    learning = {m.name: m for ms in stale.values() for m in ms if m.corpus is not None}
+    if learning:
+        observer.begin("measure", f"reference of {', '.join(learning)}", 1)
+        corpora = make_corpora(store, list(learning.values()))
         observer.end()
+    tasks = [(cell, group) for cell in stale for group in store.row_groups(*cell)]
+    waiting = Counter(cell for cell, _ in tasks)
+    made: dict[int, dict[str, pa.Table]] = {}
+    observer.begin("measure", f"{len(metrics)} metrics, {len(stale)} cells", sum(group.rows for _, group in tasks))
+    for i, tables in measure_groups(store, [(group, stale[cell]) for cell, group in tasks], corpora=corpora):
+        cell, group = tasks[i]
+        made[i] = tables
+        waiting[cell] -= 1
+        if not waiting[cell]:
+            pieces = [made.pop(k) for k, (owner, _) in enumerate(tasks) if owner == cell]
+            for m in stale[cell]:
+                table = pa.concat_tables([piece[m.name] for piece in pieces])
+                store.write_measure(m.id, *cell, table, stamps[*cell, m.name])
+        observer.advance(group.rows)
+    observer.end()
 
 
 # --------------------------------------------------------------------- bookkeeping

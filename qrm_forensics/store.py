@@ -25,7 +25,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote, unquote
@@ -52,6 +52,9 @@ _VERSION_KEY = b"qrm_forensics.schema_version"
 _STAMP_KEY = b"qrm_forensics.stamp"
 _TRACES_KEY = b"qrm_forensics.traces"
 _JOURNAL = "journal.jsonl"
+
+#: Bytes of traces that are read at a time.
+GROUP_BYTES = 8 << 20
 
 
 def _safe(name: str) -> str:
@@ -83,13 +86,17 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_parquet(table: pa.Table, path: Path, stamp: str | None = None) -> None:
-    """Write a table whole or not at all, with the schema version (and a stamp) in its metadata."""
+def write_parquet(table: pa.Table, path: Path, stamp: str | None = None, *, group_bytes: int | None = None) -> None:
+    """Write a table whole or not at all, with the schema version (and a stamp) in its metadata.
+
+    ``group_bytes`` bounds the row groups, which are what is read at a time.
+    """
     metadata = {**(table.schema.metadata or {}), _VERSION_KEY: str(SCHEMA_VERSION).encode()}
     if stamp is not None:
         metadata[_STAMP_KEY] = stamp.encode()
     sink = pa.BufferOutputStream()
-    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd")
+    rows = max(1, table.num_rows * group_bytes // max(table.nbytes, 1)) if group_bytes else None
+    pq.write_table(table.replace_schema_metadata(metadata), sink, compression="zstd", row_group_size=rows)
     write_bytes(path, sink.getvalue().to_pybytes())
 
 
@@ -107,6 +114,27 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
             "import or run again with this version of qrm-forensics"
         )
     return table
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroup:
+    """A piece of a cell's traces that is read at once."""
+
+    path: Path
+    index: int
+    rows: int
+    #: Uncompressed.
+    bytes: int
+
+
+def read_row_group(group: RowGroup, columns: Sequence[str]) -> pa.Table:
+    """Some columns of the traces of a row group, with the types of traces.  Raises StoreError."""
+    try:
+        with pq.ParquetFile(group.path) as file:
+            table = file.read_row_group(group.index, columns=list(columns), use_threads=False)
+    except (OSError, pa.ArrowException) as error:
+        raise StoreError(f"{group.path}: not a readable Parquet file ({error}); delete it and run again") from error
+    return table.select(list(columns)).cast(pa.schema([TRACE_SCHEMA.field(c) for c in columns]))
 
 
 class Store:
@@ -252,7 +280,8 @@ class Store:
             raise StoreError(f"{self._cell(variant, benchmark)}: is sealed; delete the folder to generate it again")
         folder = self._cell(variant, benchmark)
         numbers = [int(p.stem.removeprefix("part-")) for p in folder.glob("part-*.parquet")]
-        write_parquet(to_table(traces, TRACE_SCHEMA), folder / f"part-{max(numbers, default=-1) + 1:05d}.parquet")
+        part = folder / f"part-{max(numbers, default=-1) + 1:05d}.parquet"
+        write_parquet(to_table(traces, TRACE_SCHEMA), part, group_bytes=GROUP_BYTES)
 
     @contextmanager
     def cell_writer(self, variant: str, benchmark: str) -> Iterator[Callable[[Trace], None]]:
@@ -350,14 +379,33 @@ class Store:
     def trace_count(self) -> int:
         return sum(self._sizes().values())
 
+    def row_groups(self, variant: str, benchmark: str) -> list[RowGroup]:
+        """The pieces in which the traces of a cell are stored; each fits into memory many times over."""
+        groups = []
+        for part in sorted(self._cell(variant, benchmark).glob("part-*.parquet")):
+            metadata = pq.read_metadata(part)
+            for i in range(metadata.num_row_groups):
+                group = metadata.row_group(i)
+                groups.append(RowGroup(part, i, group.num_rows, group.total_byte_size))
+        return groups
+
     def trace_records(self, variant: str, benchmark: str) -> list[Trace]:
         return [from_row(Trace, row) for row in self.traces(variant=variant, benchmark=benchmark).to_pylist()]
+
+    def stream_records(self, variant: str, benchmark: str) -> Iterator[Trace]:
+        """The traces of a cell without what is per token (those fields are null), a row group in memory at a time."""
+        heavy = ("token_ids", "logprobs", "entropies")
+        columns = [name for name in TRACE_SCHEMA.names if name not in heavy]
+        for group in self.row_groups(variant, benchmark):
+            for row in read_row_group(group, columns).to_pylist():
+                yield from_row(Trace, row | dict.fromkeys(heavy))
 
     def cell_stamp(self, variant: str, benchmark: str) -> str:
         """Hash of a cell's trace files: what a derived table of this cell was made from."""
         digest = hashlib.sha256()
         for part in sorted(self._cell(variant, benchmark).glob("part-*.parquet")):
-            digest.update(part.name.encode() + hashlib.sha256(part.read_bytes()).digest())
+            with part.open("rb") as handle:
+                digest.update(part.name.encode() + hashlib.file_digest(handle, "sha256").digest())
         return digest.hexdigest()
 
     # --------------------------------------------------------- derived tables
