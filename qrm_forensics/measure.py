@@ -53,7 +53,7 @@ def run_metrics(
     if lacking:
         raise InputError(f"traces lack the key column(s) {', '.join(lacking)}")
     if corpora is None:
-        corpora = {m.name: m.corpus([traces]) for m in chosen if m.corpus is not None}
+        corpora = {m.name: make_corpus_of(m, traces) for m in chosen if m.corpus is not None}
     if any(m.reads_problem for m in chosen):
         traces = with_problems(traces, problems or {})
     measured: dict[str, list[pa.Table]] = {m.name: [] for m in chosen}
@@ -63,6 +63,14 @@ def run_metrics(
             measured[m.name].append(m(batch, corpora.get(m.name)))
     keys = traces.select([f.name for f in KEY_FIELDS]).cast(pa.schema(KEY_FIELDS))
     return {name: _beside(keys, pa.concat_tables(parts)) for name, parts in measured.items()}
+
+
+def make_corpus_of(metric: Metric, traces: pa.Table) -> Any:
+    """What the ``corpus`` function of a metric makes of a table of traces; None where it has none."""
+    if metric.corpus is None:
+        return None
+    table = traces.select(list(metric.corpus_reads))
+    return metric.corpus(table.slice(start, BATCH) for start in range(0, max(table.num_rows, 1), BATCH))
 
 
 def make_corpora(store: Store, metrics: Sequence[Metric]) -> dict[str, Any]:

@@ -131,6 +131,11 @@ def scans(batch: pa.Table) -> list[Scan | None]:
     return found
 
 
+def forget() -> None:
+    """Drop the scans that are kept of the latest batch."""
+    _last.__dict__.clear()
+
+
 def _scans(column: pa.ChunkedArray) -> Iterator[Scan | None]:
     for chunk in column.chunks:
         wide = chunk.cast(pa.large_string())
