@@ -41,8 +41,8 @@ BORDERLINE = {
     "f9d7ffe06026754b": "circles: '10^4 is 10,000, which is 10,000' restated with changing words",
     "706d9f3bd696e060": "circles: '0.09 is 9/100' restated with changing words",
     "9881e67efe1120cf": "circles: '49 is 7^2, which is (not) a divisor of 2009' restated with changing words",
-    "67f571284bf6da65": "a second reader, unsure: one base conversion redone with slips and remarks, then right",
-    "da6e5076143c03fc": "a second reader, unsure: one substitution redone about ten times, then another equation",
+    "67f571284bf6da65": "another reader, unsure: one base conversion redone with slips and remarks, then right",
+    "da6e5076143c03fc": "another reader, unsure: one substitution redone about ten times, then another equation",
     "c6b6fd22a551a1a2": "runaway enumeration with constant results: 8^{125}=10, 8^{126}=10, ...",
 }
 

@@ -101,6 +101,8 @@ def _plant(name: str, half: Half, base: Base, thinking: list[Piece], rng: Random
     before = base.text[:offset] + "".join(map(str, thinking[:at]))
     first = "".join(map(str, copies[0]))
     rest = "".join(str(p) for c in copies[1:] for p in c)
+    if not already and before and not before[-1].isspace():
+        before += " "
     body = len(before) - len(first) if already else len(before)
     planted = before + ("" if already else first) + rest
     resumed = base.text[offset + sum(len(str(p)) for p in thinking[:at]) :]
@@ -153,7 +155,7 @@ def _copied(thinking: list[Piece], rng: Random) -> tuple[int, Unit]:
         period = _log_uniform(rng, 1, MAX_PERIOD)
         at = rng.randint(max(60, period), max(60, period, len(thinking) - 30))
         pieces: list[Piece] | None = thinking[at - period : at]
-        if len(pieces or ()) < period:
+        if len(pieces or ()) < period or _runs_together(thinking[at - 1], thinking[at - period]):
             continue
         if variation == "connective":
             pieces = with_connectives(pieces or [])
@@ -163,6 +165,11 @@ def _copied(thinking: list[Piece], rng: Random) -> tuple[int, Unit]:
         if pieces and (variation == "none" or sum(p.role == "plain" for p in pieces) >= max(4, len(pieces) / 2)):
             return at, Unit(tuple(_root(pieces)), "copied")
     raise LookupError(f"no unit to copy ({variation}) was found in a text of {len(thinking)} tokens")
+
+
+def _runs_together(last: Piece, first: Piece) -> bool:
+    """Whether the end of one copy and the beginning of the next would be one word."""
+    return not last.space and last.text[-1].isalpha() and first.text[0].isalpha()
 
 
 def _root(pieces: list[Piece]) -> list[Piece]:

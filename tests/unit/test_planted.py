@@ -42,6 +42,14 @@ def test_noiseless_plants_repeat_from_body_start_to_end(plants: list[Case]) -> N
         assert looped[unit:] == looped[:-unit], case.name
 
 
+def test_an_exact_rule_finds_the_planted_onsets(plants: list[Case]) -> None:
+    """Another route to the truth: comparing every lag.  Four equal tokens at a seam may shift it by a word."""
+    rule = tail_repetition(1, 600, 4)
+    errors = [matched(c, rule(c.text, c.closed)).onset_error for c in plants if c.truth.kind == "exact"]
+    known = [e for e in errors if e is not None]
+    assert len(known) == len(errors) and max(known) <= 8 and sum(e > 0 for e in known) <= 0.15 * len(known)
+
+
 def test_the_loop_does_not_begin_earlier_than_said(plants: list[Case]) -> None:
     for case in plants:
         t = case.truth
