@@ -1,0 +1,186 @@
+"""What became of each response: one outcome, by rules that are asked in a fixed order.
+
+The order is the meaning: the first rule that holds names the outcome.
+
+1. A failed or empty response has nothing to explain.
+2. What the strict policy calls correct is correct, so that the two correct outcomes count what
+   strict accuracy counts.  Whether it had looped on the way is said, because it cost tokens.
+3. Among failures, how the response *ended* comes before what happened on the way: one that ran in a
+   circle until it was stopped did so whatever it had said before.  Its other symptoms stay visible
+   as flags (a looping response that had the right answer has ``had_correct_lost`` set).
+   A loop comes before gibberish, for a loop over one strange word is counted by both, and
+   before the lenient verdict, which credits numbers that a loop happens to repeat.
+4. Gibberish comes before "ran out" and all that is said about an answer: a text that has stopped
+   being language was not merely long.
+5. Of responses that ended by themselves: no answer, the right answer in the wrong
+   form, the right answer reached and left, and only then slips of arithmetic, which
+   correct responses have too.
+
+A rule that its columns do not decide ends the search: the outcome is ``unassigned``, with the rule and what
+was not known as the reason.  A later rule is not tried, for that would be a guess that the earlier one fails.
+"""
+
+from __future__ import annotations
+
+import pyarrow.compute as pc
+
+from qrm_forensics.metrics.protocol import said
+from qrm_forensics.records import Finish, Status
+from qrm_forensics.symptoms.facts import Facts, Truth, all_of, any_of, is_not, known_yes
+from qrm_forensics.symptoms.flags import LOOP, TO_LIMIT, correct, looped, terminal, to_limit, wrong_format
+from qrm_forensics.symptoms.rule import Rule
+
+UNASSIGNED = "unassigned"
+
+
+def _empty_or_error(f: Facts) -> Truth:
+    nothing = any_of(f.equals("finish", Finish.ERROR), pc.equal(f.number("n_words"), 0))
+    # As recorded: a failed response is unscored, and must not be left unassigned for that.
+    return all_of(nothing, is_not(known_yes(f.equals("strict_status", Status.CORRECT))))
+
+
+def _looped_to_limit(f: Facts) -> Truth:
+    in_loop = any_of(
+        terminal(f),
+        f.equals("finish", Finish.LOOP_STOPPED),
+        all_of(looped(f), f.above("loop_coverage", "loop_share")),
+    )
+    return all_of(to_limit(f), in_loop)
+
+
+def _wrong(f: Facts) -> Truth:
+    return f.judged("strict_status", Status.WRONG)
+
+
+OUTCOMES: tuple[Rule, ...] = (
+    Rule(
+        "outcome",
+        "empty_or_error",
+        said("Empty or failed", "빈 응답 또는 오류"),
+        said(
+            "Generation failed, or the response has no words; and it is not recorded as correct.",
+            "생성에 실패했거나 단어가 하나도 없으며, 정답으로 기록되지 않았다.",
+        ),
+        ("finish", "n_words", "strict_status"),
+        _empty_or_error,
+    ),
+    Rule(
+        "outcome",
+        "correct_after_recovered_loop",
+        said("Correct after a loop", "반복에서 벗어난 뒤 정답"),
+        said(
+            "Correct by the strict policy, and the response had looped (tier 1 or 2) and left the loop.",
+            "엄격한 기준으로 정답이고, 반복(1·2단계)에 빠졌다가 벗어났다.",
+        ),
+        ("strict_status", *LOOP, "loop_recovered"),
+        lambda f: all_of(correct(f), looped(f), f.yes("loop_recovered")),
+    ),
+    Rule(
+        "outcome",
+        "correct",
+        said("Correct", "정답"),
+        said(
+            "Correct by the strict policy, without a loop that was left (one that goes on after the answer is flagged).",
+            "엄격한 기준으로 정답이고, 벗어난 반복이 없다(답을 낸 뒤에 이어진 반복은 증상으로 표시한다).",
+        ),
+        ("strict_status",),
+        correct,
+    ),
+    Rule(
+        "outcome",
+        "looped_to_limit",
+        said("Looped to the limit", "반복하다 중단됨"),
+        said(
+            "Stopped from outside (see the symptom 'truncated') while repeating itself: a loop or enumeration run goes on to the end, loops cover more of the response than the threshold 'loop_share', or a loop detector stopped it.",
+            "되풀이하던 중 외부에서 중단되었다('중단' 증상 참고): 반복이나 나열이 끝까지 이어지거나, 반복이 임계값 'loop_share'보다 많은 부분을 차지하거나, 반복 감지기가 중단시켰다.",
+        ),
+        (*TO_LIMIT, "loop_tier", "loop_coverage"),
+        _looped_to_limit,
+        ("loop_share",),
+    ),
+    Rule(
+        "outcome",
+        "gibberish_collapse",
+        said("Gibberish", "무의미한 문자열로 붕괴"),
+        said(
+            "Not correct, and more gibberish is counted than the threshold 'gibberish' allows.",
+            "정답이 아니며, 무의미한 문자열의 수가 임계값 'gibberish'보다 많다.",
+        ),
+        ("gibberish_count",),
+        lambda f: f.above("gibberish_count", "gibberish"),
+        ("gibberish",),
+    ),
+    Rule(
+        "outcome",
+        "ran_out_without_loop",
+        said("Ran out, not looping", "반복 없이 한도 도달"),
+        said(
+            "Stopped from outside (see the symptom 'truncated'), and not while repeating itself.",
+            "되풀이하지 않던 중 외부에서 중단되었다('중단' 증상 참고).",
+        ),
+        TO_LIMIT,
+        to_limit,
+    ),
+    Rule(
+        "outcome",
+        "closed_no_answer",
+        said("Ended without an answer", "답 없이 종료"),
+        said(
+            "Ended by itself; the strict policy found no answer, and the lenient policy does not say correct.",
+            "스스로 끝났으나 엄격한 기준으로 답이 없고, 관대한 기준으로도 정답이 아니다.",
+        ),
+        ("strict_status", "lenient_status"),
+        lambda f: all_of(f.judged("strict_status", Status.MISSING), is_not(f.judged("lenient_status", Status.CORRECT))),
+    ),
+    Rule(
+        "outcome",
+        "right_answer_wrong_format",
+        said("Right answer, wrong form", "정답이지만 형식 오류"),
+        said(
+            "Ended by itself; the lenient policy says correct, the strict policy says missing or wrong.",
+            "스스로 끝났고, 관대한 기준으로는 정답이지만 엄격한 기준으로는 답이 없거나 오답이다.",
+        ),
+        ("strict_status", "lenient_status"),
+        wrong_format,
+    ),
+    Rule(
+        "outcome",
+        "reached_right_then_lost",
+        said("Reached the right answer, then left it", "정답에 이르렀다가 놓침"),
+        said(
+            "Wrong by both policies, and the correct answer is stated somewhere in the response.",
+            "두 기준 모두 오답이지만, 응답 어딘가에서 정답을 말했다.",
+        ),
+        ("strict_status", "had_correct"),
+        lambda f: all_of(_wrong(f), f.yes("had_correct")),
+    ),
+    Rule(
+        "outcome",
+        "wrong_false_equation",
+        said("Wrong, with a false equation", "오답, 거짓 등식 있음"),
+        said(
+            "Wrong by both policies, and more written equations are false than the threshold 'false_equations' allows.",
+            "두 기준 모두 오답이고, 거짓인 등식의 수가 임계값 'false_equations'보다 많다.",
+        ),
+        ("strict_status", "false_equations"),
+        lambda f: all_of(_wrong(f), f.above("false_equations", "false_equations")),
+        ("false_equations",),
+    ),
+    Rule(
+        "outcome",
+        "wrong_no_visible_slip",
+        said("Wrong, no visible slip", "오답, 드러난 실수 없음"),
+        said(
+            "Wrong by both policies, and none of the above.",
+            "두 기준 모두 오답이고, 위의 어느 것에도 해당하지 않는다.",
+        ),
+        ("strict_status",),
+        _wrong,
+    ),
+)
+
+UNASSIGNED_LABEL = said("Unassigned", "분류하지 못함")
+UNASSIGNED_DEFINITION = said(
+    "A rule could not be decided because a column that it reads is empty or a verdict is unscored; the reason names both.",
+    "규칙이 읽는 열이 비어 있거나 채점되지 않아 판단할 수 없었으며, 이유에 규칙과 열을 적는다.",
+)
