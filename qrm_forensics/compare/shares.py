@@ -50,27 +50,31 @@ def mcnemar_exact(b: int, c: int) -> float:
     return min(1.0, 2 * float(binom.cdf(min(b, c), b + c, 0.5))) if b + c else 1.0
 
 
-def tango(b: int, c: int, n: int) -> Interval:
-    """95 % score interval of the paired difference (c - b) / n (Tango 1998, Stat. Med. 17, 891).
+def score_statistic(b: int, c: int, n: int, difference: float) -> float:
+    """Tango's (1998) score statistic of the hypothesis that the true difference is ``difference``, -1..1.
 
-    The limits are the differences d at which the score statistic
-    (c - b - n d) / sqrt(n (2 q(d) + d (1 - d))) is +-z, where q(d) is the constrained
-    maximum-likelihood estimate of the share that ``b`` counts.  Raises ValueError unless 0 <= b + c <= n, n >= 1.
+    (c - b - n d) / sqrt(n (2 q(d) + d (1 - d))), where q(d) is the constrained maximum-likelihood
+    estimate of the share that ``b`` counts.
+    """
+    # 2n q^2 + B q + C = 0 is the likelihood equation under p_c - p_b = d
+    linear = -b - c + (2 * n - c + b) * difference
+    constant = -b * difference * (1 - difference)
+    q = (math.sqrt(max(0.0, linear * linear - 8 * n * constant)) - linear) / (4 * n)
+    return (c - b - n * difference) / math.sqrt(max(n * (2 * q + difference * (1 - difference)), 1e-300))
+
+
+def tango(b: int, c: int, n: int, confidence: float = 0.95) -> Interval:
+    """Score interval of the paired difference (c - b) / n (Tango 1998, Stat. Med. 17, 891), -1..1.
+
+    The limits are the differences at which ``score_statistic`` is +-z.  Raises ValueError
+    unless 0 <= b + c <= n, n >= 1.
     """
     if n < 1 or b < 0 or c < 0 or b + c > n:
         raise ValueError(f"no paired table with b={b}, c={c}, n={n}")
-
-    def score(d: float) -> float:
-        # 2n q^2 + B q + C = 0 is the likelihood equation under p_c - p_b = d
-        linear = -b - c + (2 * n - c + b) * d
-        constant = -b * d * (1 - d)
-        q = (math.sqrt(max(0.0, linear * linear - 8 * n * constant)) - linear) / (4 * n)
-        return (c - b - n * d) / math.sqrt(max(n * (2 * q + d * (1 - d)), 1e-300))
-
-    centre = (c - b) / n
-    edge = 1 - 1e-12
-    low = -1.0 if b == n else brentq(lambda d: score(d) - Z95, -edge, centre, xtol=1e-12)
-    high = 1.0 if c == n else brentq(lambda d: score(d) + Z95, centre, edge, xtol=1e-12)
+    z = float(norm.ppf(0.5 + confidence / 2))
+    centre, edge = (c - b) / n, 1 - 1e-12
+    low = -1.0 if b == n else brentq(lambda d: score_statistic(b, c, n, d) - z, -edge, centre, xtol=1e-12)
+    high = 1.0 if c == n else brentq(lambda d: score_statistic(b, c, n, d) + z, centre, edge, xtol=1e-12)
     return Interval(float(low), float(high))
 
 
