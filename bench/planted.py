@@ -95,9 +95,13 @@ def planted(args: argparse.Namespace) -> dict[str, object]:
     print(table(scores))
     first = scores[0]
     if first.name == OURS:
-        print(f"\n{OURS}: recall at {LONG} tokens or more, by class")
+        print(f"\n{OURS}: recall at {LONG} tokens or more, by class; class named right where found")
         for name, share in first.by_class.items():
-            print(f"  {name:26}{percent(share)}  of {share.n}")
+            named = f"{first.classes[name].k}/{first.classes[name].n}" if name in first.classes else "-"
+            print(f"  {name:26}{percent(share):22}of {share.n:4}   {named}")
+        print(f"  period within 10 %: {percent(first.period)}")
+        print(f"  end error p50 / p90: {number(first.end(50))} / {number(first.end(90))} characters")
+        print(f"  a loop found elsewhere as well: {percent(first.extra)}")
         print(
             f"  borderline flagged {first.borderline.k}/{first.borderline.n}, looped {first.looped.k}/{first.looped.n}"
         )

@@ -27,17 +27,18 @@ Source = Literal["auto", "real", "builtin"]
 TRACES = Path(__file__).parents[3] / "shared" / "traces"
 
 #: Closed correct responses that are no clean base, by the first 16 hex digits of the SHA-256 of
-#: their text: what one reader saw, before any detector was run on them.
+#: their text: what two readers saw, without a detector.  Those that one of them was unsure
+#: of are ``BORDERLINE``.  Neither kind counts as clean, or as anything else in a headline figure.
 LOOPED = {
     "9d1bdf5e8e9c8112": "'No, 7 times 8 is 56? Wait, 7 times 8 is 56?' dozens of times, then goes on",
     "22d2dee7891a2886": "'which is 0.464, which is 0.464' dozens of times, then goes on",
     "66bd3e0626cf0750": "'Multiply 1 by 1: 1. Add to next coefficient (0): 1.' dozens of times",
     "079979d12b224211": "'Wait, 1736 is 1736. Wait, no, 1736 is 1736.' dozens of times",
     "6e3c477086f6b73f": "'So, 4 sin10 -1= sin10*(4 - sec10).' again and again",
+    "abe472ad5efc2f74": "'65,536 is 256 squared' restated dozens of times; another reader, sure: recovered",
     "dd3f2466796e3c93": "'Wait, no, 34 divided by 2 is 17, 100 divided by 2 is 50, so 17/50.' again and again",
 }
 BORDERLINE = {
-    "abe472ad5efc2f74": "circles: '65,536 is 256 squared' restated with changing words for thousands of characters",
     "f9d7ffe06026754b": "circles: '10^4 is 10,000, which is 10,000' restated with changing words",
     "706d9f3bd696e060": "circles: '0.09 is 9/100' restated with changing words",
     "9881e67efe1120cf": "circles: '49 is 7^2, which is (not) a divisor of 2009' restated with changing words",

@@ -34,11 +34,16 @@ TERMINAL_SLACK = 64
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A loop that a detector reports; ``onset_char`` is None where the rule does not say where."""
+    """A loop that a detector reports; ``onset_char`` is None where the rule does not say where.
+
+    ``period`` is in tokens and ``loop_class`` a name of the project's classes, for detectors that tell them.
+    """
 
     onset_char: int | None
     end_char: int | None
     terminal: bool
+    period: float | None = None
+    loop_class: str | None = None
 
 
 class Detector(Protocol):
@@ -336,6 +341,9 @@ def ours() -> Detector:
     from qrm_forensics.metrics.loop_detector import find_loops
 
     def detect(text: str, closed: bool) -> list[Found]:
-        return [Found(f.onset_char, f.end_char, f.terminal) for f in find_loops(text, closed=closed)]
+        return [
+            Found(f.onset_char, f.end_char, f.terminal, f.period, f.loop_class)
+            for f in find_loops(text, closed=closed).loops
+        ]
 
     return detect

@@ -67,6 +67,12 @@ class Hit:
     def terminal(self) -> bool:
         return any(f.terminal for f in self.loops)
 
+    @property
+    def main(self) -> Found | None:
+        """The longest of the loops that have a place."""
+        placed = [f for f in self.loops if f.onset_char is not None]
+        return max(placed, key=lambda f: (f.end_char or 0) - (f.onset_char or 0), default=None)
+
 
 def matched(case: Case, found: list[Found]) -> Hit:
     """Sort what was found: a loop counts for the plant if it has no place, or if [onset, end) of both overlap."""
@@ -82,7 +88,10 @@ def matched(case: Case, found: list[Found]) -> Hit:
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """One detector.  ``recall`` by group of plants, errors in characters, time per planted response."""
+    """One detector.  ``recall`` by group of plants, errors in characters, time per planted response.
+
+    ``period`` and ``classes`` are of the plants of 400 tokens or more that were found by a detector that tells them.
+    """
 
     name: str
     recall: dict[str, Share]
@@ -98,12 +107,17 @@ class Score:
     end_errors: list[int]
     terminal: Share
     extra: Share
+    period: Share
+    classes: dict[str, Share]
     milliseconds: float
     hits: list[Hit]
 
     def onset(self, q: float, long: bool = True) -> float | None:
         errors = self.onset_errors_long if long else self.onset_errors
         return float(np.percentile(errors, q)) if errors else None
+
+    def end(self, q: float) -> float | None:
+        return float(np.percentile(self.end_errors, q)) if self.end_errors else None
 
     def json(self) -> dict[str, object]:
         return {
@@ -118,12 +132,11 @@ class Score:
             "hard_negatives_flagged": self.negatives_flagged,
             "onset_error_chars": {"p50": self.onset(50, False), "p90": self.onset(90, False)},
             f"onset_error_chars_from_{LONG}_tokens": {"p50": self.onset(50), "p90": self.onset(90)},
-            "end_error_chars": {
-                "p50": float(np.percentile(self.end_errors, 50)) if self.end_errors else None,
-                "p90": float(np.percentile(self.end_errors, 90)) if self.end_errors else None,
-            },
+            "end_error_chars": {"p50": self.end(50), "p90": self.end(90)},
             "terminal_right_of_found": self.terminal.json(),
             "plants_with_a_loop_found_elsewhere": self.extra.json(),
+            "period_within_10_percent": self.period.json(),
+            "class_right": {k: v.json() for k, v in self.classes.items()},
             "ms_per_response": self.milliseconds,
         }
 
@@ -162,6 +175,7 @@ def score(
 
     long = [h for h in hits if h.case.truth.tokens >= LONG]
     placed = [h for h in hits if h.onset_error is not None]
+    told = [h for h in long if h.main is not None and h.main.period is not None]
     classes = sorted({h.case.truth.loop_class for h in long})
     marked = [n for n, text in negatives if detect(text, n.endswith("/embedded"))]
     periodic = [n for n, _ in negatives if n.rsplit("/", 1)[0] in PERIODIC]
@@ -187,6 +201,21 @@ def score(
         end_errors=[e for h in hits if (e := h.end_error) is not None],
         terminal=Share(sum(h.terminal == h.case.truth.terminal for h in placed), len(placed)),
         extra=Share(sum(bool(h.others) for h in hits), len(hits)),
+        period=Share(sum(_near(h.main.period, h.case.truth.period) for h in told if h.main), len(told)),
+        classes=_classes(told),
         milliseconds=1e3 * seconds / len(cases),
         hits=hits,
     )
+
+
+def _near(period: float | None, truth: float) -> bool:
+    return period is not None and abs(period - truth) <= max(0.5, 0.1 * truth)
+
+
+def _classes(told: Sequence[Hit]) -> dict[str, Share]:
+    """How often the class of a written unit is named right; copied units have no class to compare with."""
+    by_class: dict[str, list[bool]] = {}
+    for h in told:
+        if h.case.truth.loop_class != "copied" and h.main is not None:
+            by_class.setdefault(h.case.truth.loop_class, []).append(h.main.loop_class == h.case.truth.loop_class)
+    return {name: Share(sum(right), len(right)) for name, right in sorted(by_class.items())}
