@@ -20,6 +20,7 @@ from qrm_forensics.symptoms.judge import (
     judge,
     outcome_shares,
     reason_text,
+    thresholds_of,
 )
 from qrm_forensics.symptoms.outcomes import OUTCOMES, UNASSIGNED
 from qrm_forensics.symptoms.rule import Rule
@@ -45,4 +46,5 @@ __all__ = [
     "judge",
     "outcome_shares",
     "reason_text",
+    "thresholds_of",
 ]

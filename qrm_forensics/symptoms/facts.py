@@ -68,6 +68,10 @@ class Facts:
         """Whether a number is smaller than the threshold."""
         return pc.less(self.number(name), self._limits[limit])
 
+    def limit(self, name: str) -> float:
+        """The value of a threshold, for a comparison that is not with a column alone."""
+        return self._limits[name]
+
     def unknown(self, name: str) -> Truth:
         """Whether a column says nothing: null, NaN, or the verdict ``unscored``; never null."""
         if name not in self._table.column_names:

@@ -39,12 +39,14 @@ def _empty_or_error(f: Facts) -> Truth:
     return all_of(nothing, is_not(known_yes(f.equals("strict_status", Status.CORRECT))))
 
 
+def _mostly_loop_from_the_onset(f: Facts) -> Truth:
+    """A loop that stumbles: it does not reach the end unbroken, yet little else follows its onset."""
+    rest = pc.subtract(1.0, f.number("loop_onset_fraction"))
+    return all_of(looped(f), pc.greater(f.number("loop_coverage"), pc.multiply(rest, f.limit("loop_share"))))
+
+
 def _looped_to_limit(f: Facts) -> Truth:
-    in_loop = any_of(
-        terminal(f),
-        f.equals("finish", Finish.LOOP_STOPPED),
-        all_of(looped(f), f.above("loop_coverage", "loop_share")),
-    )
+    in_loop = any_of(terminal(f), f.equals("finish", Finish.LOOP_STOPPED), _mostly_loop_from_the_onset(f))
     return all_of(to_limit(f), in_loop)
 
 
@@ -91,10 +93,10 @@ OUTCOMES: tuple[Rule, ...] = (
         "looped_to_limit",
         said("Looped to the limit", "반복하다 중단됨"),
         said(
-            "Stopped from outside (see the symptom 'truncated') while repeating itself: a loop or enumeration run goes on to the end, loops cover more of the response than the threshold 'loop_share', or a loop detector stopped it.",
-            "되풀이하던 중 외부에서 중단되었다('중단' 증상 참고): 반복이나 나열이 끝까지 이어지거나, 반복이 임계값 'loop_share'보다 많은 부분을 차지하거나, 반복 감지기가 중단시켰다.",
+            "Stopped from outside (see the symptom 'truncated') while repeating itself: a loop or enumeration run goes on to the end, loops cover more tokens than the share 'loop_share' of those that follow the loop onset, or a loop detector stopped it.",
+            "되풀이하던 중 외부에서 중단되었다('중단' 증상 참고): 반복이나 나열이 끝까지 이어지거나, 반복 구간의 토큰이 반복 시작 이후 토큰의 'loop_share' 비율보다 많거나, 반복 감지기가 중단시켰다.",
         ),
-        (*TO_LIMIT, "loop_tier", "loop_coverage"),
+        (*TO_LIMIT, "loop_tier", "loop_coverage", "loop_onset_fraction"),
         _looped_to_limit,
         ("loop_share",),
     ),

@@ -153,10 +153,10 @@ SPECS: tuple[Spec, ...] = (
         "loop_coverage",
         "above",
         None,
-        0.5,
+        0.7,
         said(
-            "Half of the response, by definition: more of it is repetition than is not.",
-            "정의에 따라 응답의 절반: 반복이 아닌 부분보다 반복인 부분이 더 많다.",
+            "70 % of the tokens from the loop onset on, as in the definition of a response's onset (degenerate suffix).",
+            "응답의 반복 시작 위치를 정할 때와 같이, 반복 시작 이후 토큰의 70%.",
         ),
     ),
 )

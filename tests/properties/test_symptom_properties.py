@@ -27,7 +27,7 @@ COLUMNS: dict[str, tuple[st.SearchStrategy[Any], pa.DataType]] = {
     ),
     "loop_tier": (st.sampled_from([None, 1, 2, 3]), pa.int64()),
     **dict.fromkeys(("n_words", "false_equations", "gibberish_count", "ref_wait", "ref_repeated_chars"), (COUNT, pa.int64())),
-    **dict.fromkeys(("loop_coverage", "mattr_500", "ttr"), (SHARE, pa.float64())),
+    **dict.fromkeys(("loop_coverage", "loop_onset_fraction", "mattr_500", "ttr"), (SHARE, pa.float64())),
 }  # fmt: skip
 READ = {column for rule in (*OUTCOMES, *SYMPTOMS) for column in rule.reads}
 

@@ -25,9 +25,9 @@ from qrm_forensics.symptoms import (
     judge,
     outcome_shares,
     reason_text,
+    thresholds_of,
 )
 from qrm_forensics.symptoms.facts import Facts
-from qrm_forensics.symptoms.judge import thresholds_of
 from qrm_forensics.symptoms.rule import Rule
 
 TYPES = {
@@ -36,7 +36,7 @@ TYPES = {
     **dict.fromkeys(["ref_wait", "ref_repeated_chars"], pa.int64()),
     **dict.fromkeys(["closed", "boxed", "loop", "loop_terminal", "loop_recovered", "loop_enumeration"], pa.bool_()),
     "had_correct": pa.bool_(),
-    **dict.fromkeys(["loop_coverage", "mattr_500", "ttr"], pa.float64()),
+    **dict.fromkeys(["loop_coverage", "loop_onset_fraction", "mattr_500", "ttr"], pa.float64()),
 }
 
 #: A response with nothing to remark.
@@ -57,6 +57,7 @@ HEALTHY: dict[str, Any] = {
     "loop_terminal": None,
     "loop_recovered": None,
     "loop_coverage": 0.0,
+    "loop_onset_fraction": None,
     "loop_enumeration": False,
     "had_correct": True,
     "false_equations": 0,
@@ -68,8 +69,22 @@ HEALTHY: dict[str, Any] = {
 }
 WRONG = {"strict_status": "wrong", "lenient_status": "wrong", "had_correct": False}
 MISSING = {"strict_status": "missing", "lenient_status": "wrong", "boxed": False, "had_correct": False}
-LOOP = {"loop": True, "loop_tier": 1, "loop_terminal": True, "loop_recovered": False, "loop_coverage": 0.8}
-LEFT = {"loop": True, "loop_tier": 2, "loop_terminal": False, "loop_recovered": True, "loop_coverage": 0.2}
+LOOP = {
+    "loop": True,
+    "loop_tier": 1,
+    "loop_terminal": True,
+    "loop_recovered": False,
+    "loop_coverage": 0.8,
+    "loop_onset_fraction": 0.3,
+}
+LEFT = {
+    "loop": True,
+    "loop_tier": 2,
+    "loop_terminal": False,
+    "loop_recovered": True,
+    "loop_coverage": 0.2,
+    "loop_onset_fraction": 0.5,
+}
 RUN = {"loop_tier": 3, "loop_enumeration": True, "loop_terminal": True, "loop_recovered": False}
 CUT = {"finish": "length", "closed": False}
 UNSAID = {"finish": "unknown", "closed": False}
@@ -112,7 +127,8 @@ def outcome(*parts: dict[str, Any], **more: Any) -> tuple[str, str | None]:
         ([MISSING, UNSAID, LOOP], "looped_to_limit"),
         ([MISSING, CUT, RUN], "looped_to_limit"),
         ([MISSING, {"finish": "loop-stopped", "closed": False}], "looped_to_limit"),
-        ([MISSING, CUT, LEFT, {"loop_coverage": 0.51}], "looped_to_limit"),
+        ([MISSING, CUT, LEFT, {"loop_coverage": 0.36}], "looped_to_limit"),
+        ([MISSING, CUT, LEFT, {"loop_coverage": 0.35}], "ran_out_without_loop"),
         ([MISSING, CUT, LOOP, {"lenient_status": "correct", "had_correct": True}], "looped_to_limit"),
         ([MISSING, CUT, LOOP, {"gibberish_count": 4000}], "looped_to_limit"),
         ([WRONG, LOOP, {"finish": "unknown"}], "looped_to_limit"),
@@ -268,7 +284,7 @@ def test_calibrated_on_the_correct_responses_of_the_baseline_only() -> None:
     assert made["false_equations"].value == 198
     # 0 in every correct response: still not one occurrence makes gibberish
     assert (made["gibberish"].value, made["gibberish"].how) == (20, "calibrated")
-    assert (made["loop_share"].value, made["loop_share"].how) == (0.5, "fixed")
+    assert (made["loop_share"].value, made["loop_share"].how) == (0.7, "fixed")
 
 
 @pytest.mark.parametrize(("n", "baseline", "seen"), [(MIN_CORRECT - 1, "bf16", MIN_CORRECT - 1), (300, None, 0)])
