@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from qrm_forensics.early_warning.concordance import Bools, Floats, Ints
+from qrm_forensics.early_warning.concordance import Bools, Floats, Ints, pooled_pairs
 from qrm_forensics.early_warning.model import FOLDS, fit_logistic, folds
 
 
@@ -60,8 +60,11 @@ def by_model(train: Points, test: Points) -> Floats:
 
 
 def by_length(train: Points, test: Points) -> Floats:
-    """The trivial predictor: length so far."""
-    return test.position.astype(np.float64)
+    """The trivial predictor: length so far, or its negative where the failures among ``train`` come early."""
+    failed, problem = train.failed[train.response], train.problem[train.response]
+    area = pooled_pairs(train.position.astype(np.float64), failed, train.weight, problem, int(problem.max()) + 1).area
+    score: Floats = test.position * np.float64(1 if area is None or area >= 0.5 else -1)
+    return score
 
 
 def out_of_fold(points: Points, scorer: Scorer, fold: Ints) -> Floats:

@@ -105,7 +105,7 @@ class Operation:
 
     ``tokens_failed`` and ``tokens_all``: tokens of the failed and of all evaluated responses.
     ``lead_before_loop``: of alarmed failed responses with a known loop; ``before_loop``: how many of those
-    had the alarm before the loop began.  Both None where no onsets were given.
+    had the alarm before the loop began (all, where the loop is the target).  Both None where no onsets were given.
     ``lost``: of the responses that did not fail and are correct; None where that is not known.
     ``alarms``: token of the alarm for each response as given, None without one.
     """
@@ -156,6 +156,8 @@ class Shortage:
 @dataclass(frozen=True, slots=True)
 class EarlyWarning:
     """The early warning of one target, out of fold, beside "length so far" under the same protocol.
+
+    Whether long or short is the bad sign, "length so far" learns from the other folds, too.
 
     n = failed + others; ``left_out`` more had no text or an unknown ending.  ``too_short``: of the n,
     without a single point.  Where there is a ``shortage`` the predictors are None and nothing is claimed.

@@ -20,7 +20,7 @@ from qrm_forensics.early_warning.concordance import RESAMPLES, draws, pairs_at, 
 from qrm_forensics.early_warning.features import default_step, prefixes
 from qrm_forensics.early_warning.kernel import copies, types
 from qrm_forensics.early_warning.model import FOLDS, fit_logistic, folds
-from qrm_forensics.early_warning.protocol import Points, first_above, out_of_fold, threshold
+from qrm_forensics.early_warning.protocol import Points, by_length, first_above, out_of_fold, threshold
 
 STEP = 32
 WORDS = [a + b + c for a in "bdfgklmnprst" for b in "aeiou" for c in "bdgklmnprst"]
@@ -141,6 +141,13 @@ def test_out_of_fold_never_sees_the_problem_that_it_scores() -> None:
     assert (score == points.values[:, 0]).all()
     assert sorted(seen) == sorted(problem)
     assert set(fold) == set(range(FOLDS))
+
+
+def test_length_learns_from_the_other_folds_which_way_it_points() -> None:
+    position, response = np.array([1, 2, 3, 1, 2]), np.array([0, 0, 0, 1, 1])
+    for failed, sign in (([True, False], 1), ([False, True], -1)):
+        points = Points(np.zeros((5, 0)), position, response, np.array(failed), np.arange(2))
+        assert by_length(points, points).tolist() == (sign * position).tolist()
 
 
 def test_threshold_lets_no_more_than_the_allowed_share_alarm() -> None:
