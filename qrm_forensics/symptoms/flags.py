@@ -16,7 +16,7 @@ from qrm_forensics.symptoms.facts import Facts, Truth, all_of, any_of, is_not
 from qrm_forensics.symptoms.rule import Rule
 
 LOOP = ("loop", "loop_tier")
-TERMINAL = ("loop", "loop_enumeration", "loop_terminal")
+TERMINAL = ("loop", "loop_terminal")
 TO_LIMIT = ("finish", "closed", *TERMINAL)
 
 
@@ -26,15 +26,15 @@ def looped(f: Facts) -> Truth:
 
 
 def terminal(f: Facts) -> Truth:
-    """A loop or an enumeration run that goes on to the end of the response."""
-    return all_of(any_of(f.yes("loop"), f.yes("loop_enumeration")), f.yes("loop_terminal"))
+    """A loop that goes on to the end of the response; without a loop there is none, whatever else is known."""
+    return all_of(f.yes("loop"), f.yes("loop_terminal"))
 
 
 def to_limit(f: Facts) -> Truth:
     """Stopped from outside.
 
     Where the source does not say why a response ended, one whose thinking was never closed, or that ends
-    inside a repetition, is taken to have been stopped: a model that ends by itself does neither.
+    inside a loop, is taken to have been stopped: a model that ends by itself does neither.
     """
     unsaid = f.equals("finish", Finish.UNKNOWN)
     stopped = f.equals("finish", Finish.LENGTH, Finish.LOOP_STOPPED)
@@ -70,8 +70,8 @@ SYMPTOMS: tuple[Rule, ...] = (
         "terminal_loop",
         said("Ends in a loop", "반복으로 끝남"),
         said(
-            "A loop or an enumeration run goes on to the end of the response.",
-            "반복이나 나열이 응답 끝까지 이어진다.",
+            "A loop goes on to the end of the response.",
+            "반복이 응답 끝까지 이어진다.",
         ),
         TERMINAL,
         terminal,
@@ -103,7 +103,7 @@ SYMPTOMS: tuple[Rule, ...] = (
         "truncated",
         said("Stopped from outside", "외부에서 중단됨"),
         said(
-            "The token limit or a loop detector ended the response; where the source does not say what ended it, the thinking was never closed or the response ends in a repetition.",
+            "The token limit or a loop detector ended the response; where the source does not say what ended it, the thinking was never closed or the response ends in a loop.",
             "토큰 한도나 반복 감지기가 응답을 끝냈다. 종료 이유가 원본에 없으면 사고가 닫히지 않았거나 반복 중에 끝난 경우로 본다.",
         ),
         TO_LIMIT,
@@ -173,14 +173,13 @@ SYMPTOMS: tuple[Rule, ...] = (
     Rule(
         "symptom",
         "gibberish",
-        said("Gibberish", "무의미한 문자열"),
+        said("Gibberish", "횡설수설"),
         said(
-            "More gibberish is counted than the threshold 'gibberish' allows.",
-            "무의미한 문자열의 수가 임계값 'gibberish'보다 많다.",
+            "The response shows a sign of gibberish, by the definition of the metric 'gibberish'.",
+            "지표 'gibberish'의 정의에 따른 횡설수설의 징후가 있다.",
         ),
-        ("gibberish_count",),
-        lambda f: f.above("gibberish_count", "gibberish"),
         ("gibberish",),
+        lambda f: f.yes("gibberish"),
     ),
     Rule(
         "symptom",

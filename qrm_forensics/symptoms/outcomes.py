@@ -10,8 +10,8 @@ The order is the meaning: the first rule that holds names the outcome.
    as flags (a looping response that had the right answer has ``had_correct_lost`` set).
    A loop comes before gibberish, for a loop over one strange word is counted by both, and
    before the lenient verdict, which credits numbers that a loop happens to repeat.
-4. Gibberish comes before "ran out" and all that is said about an answer: a text that has stopped
-   being language was not merely long.
+4. Gibberish comes before "ran out" and "no answer": a text that has stopped being language was not
+   merely long or silent.
 5. Of responses that ended by themselves: no answer, the right answer in the wrong
    form, the right answer reached and left, and only then slips of arithmetic, which
    correct responses have too.
@@ -48,6 +48,19 @@ def _mostly_loop_from_the_onset(f: Facts) -> Truth:
 def _looped_to_limit(f: Facts) -> Truth:
     in_loop = any_of(terminal(f), f.equals("finish", Finish.LOOP_STOPPED), _mostly_loop_from_the_onset(f))
     return all_of(to_limit(f), in_loop)
+
+
+def _collapsed(f: Facts) -> Truth:
+    """More than a sign: enough of it, and nothing to show for it.
+
+    Digits are no words, so windows of random ones are asked for apart.  A rare but proper word that
+    no other response uses counts as gibberish too, so a response that came to an answer has
+    to consist of gibberish to a good part.
+    """
+    enough = any_of(f.above("gibberish_count", "gibberish"), pc.greater(f.number("random_digit_windows"), 0))
+    part = pc.multiply(f.number("n_words"), f.limit("gibberish_share"))
+    mostly = pc.greater(f.number("gibberish_count"), part)
+    return all_of(enough, any_of(to_limit(f), f.judged("strict_status", Status.MISSING), mostly))
 
 
 def _wrong(f: Facts) -> Truth:
@@ -93,8 +106,8 @@ OUTCOMES: tuple[Rule, ...] = (
         "looped_to_limit",
         said("Looped to the limit", "반복하다 중단됨"),
         said(
-            "Stopped from outside (see the symptom 'truncated') while repeating itself: a loop or enumeration run goes on to the end, loops cover more tokens than the share 'loop_share' of those that follow the loop onset, or a loop detector stopped it.",
-            "되풀이하던 중 외부에서 중단되었다('중단' 증상 참고): 반복이나 나열이 끝까지 이어지거나, 반복 구간의 토큰이 반복 시작 이후 토큰의 'loop_share' 비율보다 많거나, 반복 감지기가 중단시켰다.",
+            "Stopped from outside (see the symptom 'truncated') while repeating itself: a loop goes on to the end, loops cover more tokens than the share 'loop_share' of those that follow the loop onset, or a loop detector stopped it.",
+            "되풀이하던 중 외부에서 중단되었다('중단' 증상 참고): 반복이 끝까지 이어지거나, 반복 구간의 토큰이 반복 시작 이후 토큰의 'loop_share' 비율보다 많거나, 반복 감지기가 중단시켰다.",
         ),
         (*TO_LIMIT, "loop_tier", "loop_coverage", "loop_onset_fraction"),
         _looped_to_limit,
@@ -103,22 +116,22 @@ OUTCOMES: tuple[Rule, ...] = (
     Rule(
         "outcome",
         "gibberish_collapse",
-        said("Gibberish", "무의미한 문자열로 붕괴"),
+        said("Collapsed into gibberish", "횡설수설로 붕괴"),
         said(
-            "Not correct, and more gibberish is counted than the threshold 'gibberish' allows.",
-            "정답이 아니며, 무의미한 문자열의 수가 임계값 'gibberish'보다 많다.",
+            "Not correct; more gibberish words than the threshold 'gibberish' allows, or a window of random digits; and it was stopped from outside, or has no answer, or more than the share 'gibberish_share' of its words is gibberish.",
+            "정답이 아니고, 횡설수설 단어 수가 임계값 'gibberish'보다 많거나 무작위 숫자 구간이 있으며, 외부에서 중단되었거나 답이 없거나 횡설수설 단어의 비율이 'gibberish_share'보다 높다.",
         ),
-        ("gibberish_count",),
-        lambda f: f.above("gibberish_count", "gibberish"),
-        ("gibberish",),
+        ("gibberish_count", "random_digit_windows", "n_words", "strict_status", *TO_LIMIT),
+        _collapsed,
+        ("gibberish", "gibberish_share"),
     ),
     Rule(
         "outcome",
         "ran_out_without_loop",
         said("Ran out, not looping", "반복 없이 한도 도달"),
         said(
-            "Stopped from outside (see the symptom 'truncated'), and not while repeating itself.",
-            "되풀이하지 않던 중 외부에서 중단되었다('중단' 증상 참고).",
+            "Stopped from outside (see the symptom 'truncated'), and not while repeating itself; going through cases is no repetition.",
+            "되풀이하지 않던 중 외부에서 중단되었다('중단' 증상 참고). 경우를 하나씩 나열하는 것은 반복이 아니다.",
         ),
         TO_LIMIT,
         to_limit,

@@ -57,6 +57,8 @@ class Spec:
 class Threshold:
     """One threshold with its origin: a response is beyond it if ``column`` is strictly ``side`` of ``value``.
 
+    Of a share (``*_share``) the rules say of what it is one.
+
     ``n``: correct responses of ``variant`` that have a value in the column, whether or not they
     were enough; 0 and None without a baseline.
     """
@@ -119,7 +121,7 @@ SPECS: tuple[Spec, ...] = (
         "mattr_500",
         "below",
         0.01,
-        0.205,
+        0.204,
         said(
             "1st percentile of 127 closed, boxed, correct responses of DeepSeek-R1-Distill-Qwen-1.5B under GPTQ w4 and KVQuant* kv3 (MATH-500 and AIME-90 parts).",
             "GPTQ w4와 KVQuant* kv3를 적용한 DeepSeek-R1-Distill-Qwen-1.5B의 정답 응답 127개(MATH-500 및 AIME-90 일부; 사고 종료, \\boxed{} 있음)의 1백분위수.",
@@ -132,10 +134,21 @@ SPECS: tuple[Spec, ...] = (
         0.99,
         20.0,
         said(
-            "20 occurrences: with the over-representation rule, no false alarm in 248 correct responses; also the least value that calibration may give.",
-            "20회: 과다 출현 규칙에서 정답 응답 248개 가운데 오경보가 없었던 값이며, 보정값의 하한이기도 하다.",
+            "20 words, as many as make one word over-represented; also the least value that calibration gives.",
+            "20단어: 한 단어를 과대 출현으로 보는 최소 횟수이며, 보정값의 하한이기도 하다.",
         ),
         floor=20.0,
+    ),
+    Spec(
+        "gibberish_share",
+        "gibberish_count",
+        "above",
+        None,
+        0.1,
+        said(
+            "A tenth of the words (gibberish_count / n_words), by definition.",
+            "정의에 따라 전체 단어의 10분의 1(gibberish_count / n_words).",
+        ),
     ),
     Spec(
         "false_equations",

@@ -16,17 +16,17 @@ from qrm_forensics.symptoms.facts import Facts
 
 FLAG = st.sampled_from([None, False, True])
 COUNT = st.sampled_from([None, 0, 1, 20, 21, 5000])
-SHARE = st.sampled_from([None, 0.0, 0.1, 0.2049, 0.5, 0.51, 1.0, float("nan")])
+SHARE = st.sampled_from([None, 0.0, 0.1, 0.2039, 0.5, 0.51, 1.0, float("nan")])
 STATUS = st.sampled_from([None, *map(str, Status)])
 COLUMNS: dict[str, tuple[st.SearchStrategy[Any], pa.DataType]] = {
     **dict.fromkeys(("strict_status", "lenient_status"), (STATUS, pa.string())),
     "finish": (st.sampled_from([None, *map(str, Finish)]), pa.string()),
     **dict.fromkeys(
-        ("closed", "boxed", "loop", "loop_terminal", "loop_recovered", "loop_enumeration", "had_correct"),
+        ("closed", "boxed", "loop", "loop_terminal", "loop_recovered", "loop_enumeration", "had_correct", "gibberish"),
         (FLAG, pa.bool_()),
     ),
     "loop_tier": (st.sampled_from([None, 1, 2, 3]), pa.int64()),
-    **dict.fromkeys(("n_words", "false_equations", "gibberish_count", "ref_wait", "ref_repeated_chars"), (COUNT, pa.int64())),
+    **dict.fromkeys(("n_words", "false_equations", "gibberish_count", "random_digit_windows", "ref_wait", "ref_repeated_chars"), (COUNT, pa.int64())),
     **dict.fromkeys(("loop_coverage", "loop_onset_fraction", "mattr_500", "ttr"), (SHARE, pa.float64())),
 }  # fmt: skip
 READ = {column for rule in (*OUTCOMES, *SYMPTOMS) for column in rule.reads}

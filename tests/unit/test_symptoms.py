@@ -33,9 +33,9 @@ from qrm_forensics.symptoms.rule import Rule
 TYPES = {
     **dict.fromkeys(["variant", "benchmark", "problem_id", "strict_status", "lenient_status", "finish"], pa.string()),
     **dict.fromkeys(["sample", "seed", "n_words", "loop_tier", "false_equations", "gibberish_count"], pa.int64()),
-    **dict.fromkeys(["ref_wait", "ref_repeated_chars"], pa.int64()),
+    **dict.fromkeys(["random_digit_windows", "ref_wait", "ref_repeated_chars"], pa.int64()),
     **dict.fromkeys(["closed", "boxed", "loop", "loop_terminal", "loop_recovered", "loop_enumeration"], pa.bool_()),
-    "had_correct": pa.bool_(),
+    **dict.fromkeys(["had_correct", "gibberish"], pa.bool_()),
     **dict.fromkeys(["loop_coverage", "loop_onset_fraction", "mattr_500", "ttr"], pa.float64()),
 }
 
@@ -61,7 +61,9 @@ HEALTHY: dict[str, Any] = {
     "loop_enumeration": False,
     "had_correct": True,
     "false_equations": 0,
+    "gibberish": False,
     "gibberish_count": 0,
+    "random_digit_windows": 0,
     "mattr_500": 0.35,
     "ttr": 0.3,
     "ref_wait": 3,
@@ -85,7 +87,7 @@ LEFT = {
     "loop_coverage": 0.2,
     "loop_onset_fraction": 0.5,
 }
-RUN = {"loop_tier": 3, "loop_enumeration": True, "loop_terminal": True, "loop_recovered": False}
+RUN = {"loop_tier": 3, "loop_enumeration": True, "loop_terminal": False, "loop_recovered": False}
 CUT = {"finish": "length", "closed": False}
 UNSAID = {"finish": "unknown", "closed": False}
 
@@ -125,7 +127,7 @@ def outcome(*parts: dict[str, Any], **more: Any) -> tuple[str, str | None]:
         # how it ended comes first among failures
         ([MISSING, CUT, LOOP], "looped_to_limit"),
         ([MISSING, UNSAID, LOOP], "looped_to_limit"),
-        ([MISSING, CUT, RUN], "looped_to_limit"),
+        ([MISSING, CUT, RUN], "ran_out_without_loop"),
         ([MISSING, {"finish": "loop-stopped", "closed": False}], "looped_to_limit"),
         ([MISSING, CUT, LEFT, {"loop_coverage": 0.36}], "looped_to_limit"),
         ([MISSING, CUT, LEFT, {"loop_coverage": 0.35}], "ran_out_without_loop"),
@@ -133,7 +135,11 @@ def outcome(*parts: dict[str, Any], **more: Any) -> tuple[str, str | None]:
         ([MISSING, CUT, LOOP, {"gibberish_count": 4000}], "looped_to_limit"),
         ([WRONG, LOOP, {"finish": "unknown"}], "looped_to_limit"),
         ([MISSING, CUT, {"gibberish_count": 21}], "gibberish_collapse"),
-        ([WRONG, {"gibberish_count": 21}], "gibberish_collapse"),
+        ([MISSING, {"gibberish_count": 21}], "gibberish_collapse"),
+        ([MISSING, CUT, {"gibberish_count": None, "random_digit_windows": 1}], "gibberish_collapse"),
+        ([WRONG, {"gibberish_count": 91}], "gibberish_collapse"),
+        ([WRONG, {"gibberish_count": 90, "gibberish": True}], "wrong_no_visible_slip"),
+        ([MISSING, {"gibberish_count": 20}], "closed_no_answer"),
         ([MISSING, CUT], "ran_out_without_loop"),
         ([MISSING, UNSAID], "ran_out_without_loop"),
         ([MISSING, CUT, LEFT], "ran_out_without_loop"),
@@ -148,7 +154,6 @@ def outcome(*parts: dict[str, Any], **more: Any) -> tuple[str, str | None]:
         ([WRONG, {"had_correct": True, "false_equations": 7}], "reached_right_then_lost"),
         ([WRONG, {"false_equations": 1}], "wrong_false_equation"),
         ([WRONG], "wrong_no_visible_slip"),
-        ([WRONG, {"gibberish_count": 20}], "wrong_no_visible_slip"),
         ([WRONG, {"mattr_500": 0.01}], "wrong_no_visible_slip"),
     ],
 )  # fmt: skip
@@ -191,7 +196,7 @@ def test_a_null_that_decides_nothing_does_no_harm() -> None:
     ("column", "ends"),
     [
         *[(c, WRONG) for c in ("gibberish_count", "had_correct", "false_equations", "n_words", "finish")],
-        *[(c, MISSING | CUT) for c in ("loop", "loop_enumeration")],
+        *[(c, MISSING | CUT) for c in ("loop", "random_digit_windows")],
         ("loop", {}),
         ("closed", MISSING | UNSAID),
     ],
@@ -205,7 +210,7 @@ def test_a_column_that_is_not_there_is_unknown(column: str, ends: dict[str, Any]
 def test_flags() -> None:
     judged = judge(
         wide(
-            MISSING | CUT | LOOP | {"had_correct": True, "mattr_500": 0.1, "gibberish_count": 99, "ref_wait": 1001},
+            MISSING | CUT | LOOP | {"had_correct": True, "mattr_500": 0.1, "gibberish": True, "ref_wait": 1001},
             {},
             LEFT | RUN | {"loop_tier": 2, "false_equations": 2, "mattr_500": None, "n_words": 80, "ref_wait": 1000},
             RUN | {"loop": True, "ref_wait": 100, "ref_repeated_chars": 1, "ttr": 0.0999},
@@ -225,13 +230,10 @@ def test_flags() -> None:
     assert set_in(1) == set()
     assert judged["symptom_low_diversity"][2].as_py() is None
     assert set_in(2) == {
-        *("symptom_looped", "symptom_terminal_loop", "symptom_enumeration_run", "symptom_false_equation"),
-        "reference_moderate_wait",
+        *("symptom_looped", "symptom_enumeration_run", "symptom_false_equation", "reference_moderate_wait"),
     }
     # tier 3 is an enumeration and never a loop
-    assert set_in(3) == {
-        *("symptom_terminal_loop", "symptom_enumeration_run", "reference_garbled", "reference_low_diversity"),
-    }
+    assert set_in(3) == {"symptom_enumeration_run", "reference_garbled", "reference_low_diversity"}
 
 
 def test_wrong_format_flag_and_unscored_verdicts() -> None:
