@@ -1,0 +1,285 @@
+"""Machine code of the lexicon: the words of a response, and hash tables of those of many.
+
+Every kernel is linear in its input.  No array is bound anew in a loop (see ``scan_kernels``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from qrm_forensics.metrics.scan_kernels import COMMAND, LETTERS
+
+#: Shapes of letter runs: a word of three letters or more, a shorter or all-capital run, a run with letters beyond Latin.
+WORD, SHORT, FOREIGN = 1, 2, 3
+#: The id of the token "{".
+BRACE = 0x7B
+#: Owner of a word of the lexicon: the number of the problem whose one response has it; -2 - number where several
+#: responses to that problem have it, and no other; SEVERAL where responses to more problems have it.
+SEVERAL = -1
+#: What ``judge_kernel`` says of a word: over-represented; unknown to the others; so rare among them that it is
+#: over-represented where it is dense.
+OVER, UNKNOWN, RARE = 1, 2, 4
+
+# From this size of the reference on, a word of more than a thousandth of it is not followed by problem.
+_FOLLOWED_TO = 1_000_000
+
+
+@njit(cache=True, nogil=True)
+def _mixed(h):  # type: ignore[no-untyped-def]
+    """The finalizer of SplitMix64, never 0 (0 is an empty slot)."""
+    h ^= h >> np.uint64(30)
+    h *= np.uint64(0xBF58476D1CE4E5B9)
+    h ^= h >> np.uint64(27)
+    h *= np.uint64(0x94D049BB133111EB)
+    h ^= h >> np.uint64(31)
+    return h if h != np.uint64(0) else np.uint64(1)
+
+
+@njit(cache=True, nogil=True)
+def _shape_and_hash(data, start, end):  # type: ignore[no-untyped-def]
+    """(shape, hash of the ASCII-folded bytes) of a letter run."""
+    h = np.uint64(0xCBF29CE484222325)
+    letters = 0
+    small = False
+    k = start
+    while k < end:
+        b = data[k]
+        if b < 0x80:
+            if b >= 0x61:
+                small = True
+            h = (h ^ np.uint64(b | 0x20)) * np.uint64(0x100000001B3)
+            k += 1
+        elif 0xC3 <= b <= 0xC9 and k + 1 < end:  # U+00C0 to U+027F
+            small = True
+            h = (h ^ np.uint64(b)) * np.uint64(0x100000001B3)
+            h = (h ^ np.uint64(data[k + 1])) * np.uint64(0x100000001B3)
+            k += 2
+        elif b == 0xE1 and k + 2 < end and 0xB8 <= data[k + 1] <= 0xBB:  # U+1E00 to U+1EFF
+            small = True
+            for j in range(k, k + 3):
+                h = (h ^ np.uint64(data[j])) * np.uint64(0x100000001B3)
+            k += 3
+        else:
+            return FOREIGN, np.uint64(0)
+        letters += 1
+    return WORD if letters >= 3 and small else SHORT, _mixed(h)
+
+
+@njit(cache=True, nogil=True)
+def in_environment(data, kinds, ends, i):  # type: ignore[no-untyped-def]
+    r"""Whether token i, after a brace, is the name in ``\begin{name`` or ``\end{name``.
+
+    The caller looks for the brace: a call with four arrays costs more than all else that is done for a token.
+    """
+    if i < 2 or kinds[i - 2] != COMMAND:
+        return False
+    e = ends[i - 2]
+    if e >= 6 and data[e - 1] == 0x6E:  # n
+        return data[e - 6] == 0x5C and data[e - 5] == 0x62 and data[e - 4] == 0x65 and data[e - 3] == 0x67
+    if e >= 4 and data[e - 1] == 0x64:  # d
+        return data[e - 4] == 0x5C and data[e - 3] == 0x65 and data[e - 2] == 0x6E
+    return False
+
+
+@njit(cache=True, nogil=True)
+def types_kernel(data, ids, low, kinds, starts, ends):  # type: ignore[no-untyped-def]
+    """The different Latin letter runs of a response, case folded.
+
+    Returns (hashes (t,) uint64, words (t,) int32: occurrences as a word, runs (t,) int32: occurrences in all,
+    type_of by id (-1 for what is no such run), shape by id, number of words, number of runs, a hash of all of it).
+    """
+    m = ids.shape[0]
+    top = np.int32(0)
+    for i in range(m):
+        top = max(top, ids[i])
+    size = top + 1
+    count = np.zeros(size, np.int32)
+    first = np.empty(size, np.int32)
+    named = np.zeros(size, np.int32)  # occurrences as the name of an environment
+    for k in range(m):
+        i = m - 1 - k
+        count[ids[i]] += 1
+        first[ids[i]] = i
+        if ids[i - 1] == BRACE and in_environment(data, kinds, ends, i):
+            named[ids[i]] += 1
+    shape = np.zeros(size, np.uint8)
+    type_of = np.full(size, -1, np.int32)
+    type_of_low = np.full(size, -1, np.int32)
+    hashes = np.empty(size, np.uint64)
+    words = np.zeros(size, np.int32)
+    runs = np.zeros(size, np.int32)
+    types = 0
+    n_words = 0
+    n_runs = 0
+    for name in range(size):
+        if count[name] == 0 or kinds[first[name]] != LETTERS:
+            continue
+        i = first[name]
+        found, h = _shape_and_hash(data, starts[i], ends[i])
+        shape[name] = found
+        if found == FOREIGN:
+            continue
+        if type_of_low[low[i]] < 0:
+            type_of_low[low[i]] = types
+            hashes[types] = h
+            types += 1
+        t = type_of_low[low[i]]
+        type_of[name] = t
+        runs[t] += count[name]
+        n_runs += count[name]
+        if found == WORD:
+            words[t] += count[name] - named[name]
+            n_words += count[name] - named[name]
+    whole = np.uint64(0)
+    for t in range(types):
+        whole += _mixed(hashes[t] + np.uint64(runs[t]))
+    return hashes[:types], words[:types], runs[:types], type_of, shape, n_words, n_runs, _mixed(whole)
+
+
+@njit(cache=True, nogil=True)
+def _slot_of(keys, h):  # type: ignore[no-untyped-def]
+    """The slot of hash h: its own, or the empty one where it belongs."""
+    mask = np.uint64(keys.shape[0] - 1)
+    slot = h & mask
+    while keys[slot] != np.uint64(0) and keys[slot] != h:
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@njit(cache=True, nogil=True)
+def _pair_slot(pairs, name):  # type: ignore[no-untyped-def]
+    """The slot of a 31-bit name (its lowest bit is clear), or the empty one where it belongs."""
+    mask = np.uint64(pairs.shape[0] - 1)
+    slot = (np.uint64(name) >> np.uint64(1)) & mask
+    while pairs[slot] != np.uint32(0) and (pairs[slot] & np.uint32(0xFFFFFFFE)) != name:
+        slot = (slot + np.uint64(1)) & mask
+    return slot
+
+
+@njit(cache=True, nogil=True)
+def _pair_name(h, problem_hash):  # type: ignore[no-untyped-def]
+    name = np.uint32(_mixed(h ^ problem_hash) >> np.uint64(32)) & np.uint32(0xFFFFFFFE)
+    return name if name != np.uint32(0) else np.uint32(2)
+
+
+@njit(cache=True, nogil=True)
+def _dominates(count, n_runs, floor, share):  # type: ignore[no-untyped-def]
+    return count >= floor and count >= share * n_runs
+
+
+@njit(cache=True, nogil=True)
+def add_kernel(  # type: ignore[no-untyped-def]
+    keys, owners, counts, pairs, hashes, runs, n_runs, problem, problem_hash, total, with_pairs, cap, floor, share
+):
+    """Add one response to the tables, which have room for all of its words.
+
+    Returns (words that are new, pairs that are new, what the response adds to the size of the reference).
+    A word that dominates the response is left out.
+    """
+    new_words = 0
+    new_pairs = 0
+    added = 0
+    for t in range(hashes.shape[0]):
+        if _dominates(runs[t], n_runs, floor, share):
+            continue
+        slot = _slot_of(keys, hashes[t])
+        if keys[slot] == np.uint64(0):
+            keys[slot] = hashes[t]
+            owners[slot] = problem
+            counts[slot] = 0
+            new_words += 1
+        elif owners[slot] != SEVERAL:
+            mine = owners[slot] == problem or owners[slot] == -2 - problem
+            owners[slot] = -2 - problem if mine else SEVERAL
+        counted = min(runs[t], cap)
+        counts[slot] += counted
+        added += counted
+        # So frequent a word is never unknown nor over-represented.
+        if not with_pairs or (total > _FOLLOWED_TO and counts[slot] > total // 1000):
+            continue
+        name = _pair_name(hashes[t], problem_hash)
+        at = _pair_slot(pairs, name)
+        if pairs[at] == np.uint32(0):
+            pairs[at] = name
+            new_pairs += 1
+        else:
+            pairs[at] = name | np.uint32(1)
+    return new_words, new_pairs, added
+
+
+@njit(cache=True, nogil=True)
+def regrow_kernel(keys, owners, counts, least, new_keys, new_owners, new_counts):  # type: ignore[no-untyped-def]
+    """Copy the words into empty tables, without those of one response that are counted fewer than ``least`` times."""
+    kept = 0
+    for i in range(keys.shape[0]):
+        if keys[i] == np.uint64(0) or (owners[i] >= 0 and counts[i] < least):
+            continue
+        slot = _slot_of(new_keys, keys[i])
+        new_keys[slot] = keys[i]
+        new_owners[slot] = owners[i]
+        new_counts[slot] = counts[i]
+        kept += 1
+    return kept
+
+
+@njit(cache=True, nogil=True)
+def regrow_pairs_kernel(pairs, new_pairs):  # type: ignore[no-untyped-def]
+    for i in range(pairs.shape[0]):
+        if pairs[i] != np.uint32(0):
+            new_pairs[_pair_slot(new_pairs, pairs[i] & np.uint32(0xFFFFFFFE))] = pairs[i]
+
+
+@njit(cache=True, nogil=True)
+def judge_kernel(  # type: ignore[no-untyped-def]
+    keys,
+    owners,
+    counts,
+    pairs,
+    hashes,
+    words,
+    runs,
+    n_runs,
+    problem,
+    problem_hash,
+    member,
+    reference,
+    cap,
+    floor,
+    ratio,
+    share,
+):
+    """What each word of a response is, in the light of the other responses.
+
+    Returns (flags (t,) of UNKNOWN, RARE and OVER; limits (t,): the rate from which on a word is over-represented).
+    ``member``: the tables hold the response itself, whose part is taken out again.  ``reference``: size of the
+    responses to other problems.
+    """
+    flags = np.zeros(hashes.shape[0], np.uint8)
+    limits = np.zeros(hashes.shape[0], np.float64)
+    for t in range(hashes.shape[0]):
+        many = runs[t] >= floor
+        if words[t] == 0 and not many:
+            continue
+        slot = _slot_of(keys, hashes[t])
+        there = keys[slot] != np.uint64(0)
+        elsewhere = there and owners[slot] != problem and owners[slot] != -2 - problem
+        if elsewhere and not many:
+            continue
+        dominates = _dominates(runs[t], n_runs, floor, share)
+        own = member and not dominates
+        at = _pair_slot(pairs, _pair_name(hashes[t], problem_hash))
+        if pairs[at] != np.uint32(0) and (not own or (pairs[at] & np.uint32(1)) != 0):
+            continue  # another response to the same problem uses it
+        if words[t] > 0 and not elsewhere:
+            flags[t] |= UNKNOWN
+        if many:
+            count = np.int64(counts[slot]) if there else 0
+            if own:
+                count = max(count - min(runs[t], cap), 0)
+            limits[t] = ratio * (count + 0.5) / (reference + 0.5)
+            if words[t] >= floor and limits[t] <= 1.0:
+                flags[t] |= RARE
+            elif words[t] < floor and dominates and runs[t] >= limits[t] * n_runs:
+                flags[t] |= OVER
+    return flags, limits
