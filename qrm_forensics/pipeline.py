@@ -24,10 +24,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from qrm_forensics import __version__, builtin
 from qrm_forensics.benchmarks.datasets import load_dataset
 from qrm_forensics.errors import InputError
+from qrm_forensics.export import export_table
 from qrm_forensics.generate import Generator, get_generator
 from qrm_forensics.measure import make_corpora, measure_groups
 from qrm_forensics.metrics import Metric, all_metrics
@@ -36,9 +38,12 @@ from qrm_forensics.records import Key, Kind, ModelRef, Problem, Request, RunInfo
 from qrm_forensics.score import POLICIES, Grader, scorer_version
 from qrm_forensics.store import Store, hash_of, write_text
 from qrm_forensics.study import CalibrationSpec, Study
+from qrm_forensics.symptoms import RULES_VERSION, calibrate, judge
 
 #: The built-in model writes at most so many responses for calibration; its problem families are finite.
 OWN_TEXT_LIMIT = 1024
+#: The table of outcomes, stored beside those of the metrics.
+SYMPTOMS_TABLE = "symptoms.v1"
 STEPS = ("quantize", "generate", "score", "measure")
 
 
@@ -416,6 +421,7 @@ def derive(
     if "measure" in steps:
         with watch.timing("measure"):
             _measure(store, observer)
+            _judge(store, observer)
 
 
 def _score(store: Store, observer: Observer, workers: int) -> None:
@@ -483,6 +489,28 @@ def _measure(store: Store, observer: Observer) -> None:
                 table = pa.concat_tables([piece[m.name] for piece in pieces])
                 store.write_measure(m.id, *cell, table, stamps[*cell, m.name])
         observer.advance(group.rows)
+    observer.end()
+
+
+def _judge(store: Store, observer: Observer) -> None:
+    """One outcome per response, by thresholds that the baseline's correct responses set; again when anything changed."""
+    metrics = [m for m in all_metrics() if m.grain == "trace"]
+    made_of = [
+        [*cell]
+        + [store.derived_stamp("verdicts", policy, *cell) for policy in POLICIES]
+        + [store.derived_stamp("measures", m.id, *cell) for m in metrics]
+        for cell in store.cells()
+    ]
+    stamp = hash_of([made_of, store.baseline, RULES_VERSION])
+    if all(store.derived_stamp("measures", SYMPTOMS_TABLE, *cell) == stamp for cell in store.cells()):
+        return
+    observer.begin("measure", "outcomes", 1)
+    table = export_table(store)
+    judged = judge(table, calibrate(table, store.baseline))
+    for variant, benchmark in store.cells():
+        own = pc.and_(pc.equal(judged["variant"], variant), pc.equal(judged["benchmark"], benchmark))
+        store.write_measure(SYMPTOMS_TABLE, variant, benchmark, judged.filter(own), stamp)
+    observer.advance()
     observer.end()
 
 

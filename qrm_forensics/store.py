@@ -51,6 +51,7 @@ from qrm_forensics.records import (
 _VERSION_KEY = b"qrm_forensics.schema_version"
 _STAMP_KEY = b"qrm_forensics.stamp"
 _TRACES_KEY = b"qrm_forensics.traces"
+_OWN_KEYS = {_VERSION_KEY, _STAMP_KEY, _TRACES_KEY, b"ARROW:schema", b"pandas"}
 _JOURNAL = "journal.jsonl"
 
 #: Bytes of traces that are read at a time.
@@ -449,6 +450,13 @@ class Store:
             if table is not None:
                 parts.append(table.cast(VERDICT_SCHEMA))
         return pa.concat_tables(parts)
+
+    def measure_metadata(self, name: str) -> dict[str, str]:
+        """What was written beside a measure's columns (the same for all its cells), such as thresholds."""
+        for path in sorted((self.root / "measures" / _safe(name)).glob("*/*.parquet")):
+            found = read_parquet(path, []).schema.metadata or {}
+            return {k.decode(): v.decode() for k, v in found.items() if k not in _OWN_KEYS}
+        return {}
 
     def _sizes(self) -> dict[tuple[str, str], int]:
         """(variant, benchmark) -> number of traces."""
