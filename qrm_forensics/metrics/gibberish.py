@@ -93,7 +93,10 @@ def _words(scan: Scan, asked: _Asked, lexicon: Lexicon, problem: int, least: int
     if not _matters(flags, least):
         return _Words()
     for text in asked.scans():
-        flags[np.isin(types.hashes, types_of(text).hashes)] = 0
+        said = np.sort(types_of(text).hashes)
+        flagged = np.flatnonzero(flags)
+        if len(said):
+            flags[flagged[said[np.searchsorted(said[:-1], types.hashes[flagged])] == types.hashes[flagged]]] = 0
     if not _matters(flags, least):
         return _Words()
     t = scan.tokens
@@ -104,6 +107,7 @@ def _words(scan: Scan, asked: _Asked, lexicon: Lexicon, problem: int, least: int
         t.ends,
         types.type_of,
         types.shape,
+        types.runs,
         flags,
         limits,
         FLOOR,
@@ -145,6 +149,12 @@ def _spans(scan: Scan, starts: _Ints, ends: _Ints) -> list[dict[str, int]]:
     return [{"start": int(a), "end": int(b)} for a, b in scan.chars(edges.ravel()).reshape(-1, 2)]
 
 
+def _char(scan: Scan, offset: int) -> int:
+    """As ``Scan.char``, for a single offset far into a long text several times faster."""
+    continuing = scan.data[:offset].view(np.int8) < -64
+    return offset - int(np.count_nonzero(continuing))
+
+
 def _measure(
     scan: Scan, asked: _Asked, lexicon: Lexicon | None, problem: int, least: int, size: int
 ) -> tuple[object, ...]:
@@ -172,11 +182,11 @@ def _measure(
         len(mixed.starts),
         mixed.letters,
         ", ".join(mixed.scripts) or None,
-        scan.char(mixed.first) if mixed.first >= 0 else None,
+        _char(scan, mixed.first) if mixed.first >= 0 else None,
         mixed.passages,
         mixed.replaced,
         longest,
-        scan.char(longest_at) if longest else None,
+        _char(scan, longest_at) if longest else None,
         len(windows),
         size,
     )

@@ -13,7 +13,7 @@ from qrm_forensics.metrics.scan_kernels import DIGIT
 
 
 @njit(cache=True, nogil=True)
-def mark_kernel(data, ids, kinds, ends, type_of, shape, flags, limits, floor, stretch, window, least):  # type: ignore[no-untyped-def]
+def mark_kernel(data, ids, kinds, ends, type_of, shape, runs, flags, limits, floor, stretch, window, least):  # type: ignore[no-untyped-def]
     """(token numbers (k,), what they are (k,) uint8) of the letter runs that are gibberish, in order.
 
     OVER: every run flagged so, and a word flagged RARE where ``floor`` of it lie within s <= ``stretch`` words and
@@ -26,8 +26,9 @@ def mark_kernel(data, ids, kinds, ends, type_of, shape, flags, limits, floor, st
         if type_of[name] >= 0:
             code[name] = (2 if shape[name] == WORD else 1) + (4 if flags[type_of[name]] != 0 else 0)
     n_flagged = 0
-    for i in range(ids.shape[0]):
-        n_flagged += code[ids[i]] >> 2
+    for t in range(flags.shape[0]):
+        if flags[t] != 0:
+            n_flagged += runs[t]
     at = np.empty(n_flagged, np.int32)
     place = np.empty(n_flagged, np.int32)  # how many words there are before
     marks = np.zeros(n_flagged, np.uint8)
@@ -87,7 +88,7 @@ def mark_kernel(data, ids, kinds, ends, type_of, shape, flags, limits, floor, st
             k += 1
         if is_word:
             word += 1
-    kept = np.flatnonzero(marks)
+    kept = np.flatnonzero(marks[:k])
     return at[kept], marks[kept]
 
 
@@ -150,41 +151,34 @@ def digits_kernel(data, kinds, starts, ends, long, window, least):  # type: igno
     long_starts = np.empty(data.shape[0] // long + 1, np.int64)
     long_ends = np.empty(data.shape[0] // long + 1, np.int64)
     n_long = 0
+    at = np.empty(kinds.shape[0], np.int32)  # first bytes of the digits
+    n = 0
     run = 0
-    run_at = 0
-    previous_end = -1
-    found = np.empty(data.shape[0] // window + 1, np.int64)
-    n_found = 0
-    free = 0  # windows begin here or later
-    ring = np.zeros(least, np.int64)  # first bytes of the last digits
-    place = 0
-    seen = 0
-    digits = np.empty(window, np.uint8)
+    previous_end = np.int32(-1)
     for i in range(kinds.shape[0]):
-        if kinds[i] != DIGIT:
-            continue
-        at = starts[i]
-        if at != previous_end:
-            run = 0
-            run_at = at
-        run += 1
+        # Without a branch on what the token is, which no processor foresees.
+        digit = np.int64(kinds[i] == DIGIT)
+        run = run * np.int64(starts[i] == previous_end) * digit + digit
+        at[n] = starts[i]
+        n += digit
         previous_end = ends[i]
         if run > longest:
             longest = run
-            longest_at = run_at
-        if run == long:
-            long_starts[n_long] = run_at
-            n_long += 1
+            longest_at = at[n - run]
         if run >= long:
+            if run == long:
+                long_starts[n_long] = at[n - run]
+                n_long += 1
             long_ends[n_long - 1] = previous_end
-        ring[place] = at
-        place = place + 1 if place + 1 < least else 0
-        seen += 1
-        oldest = ring[place]
-        if seen >= least and oldest >= free and ends[i] - oldest <= window:
-            free = min(oldest + window, data.shape[0])
-            if _looks_random(data, oldest, free, digits):
-                found[n_found] = oldest
+    found = np.empty(data.shape[0] // window + 1, np.int64)
+    n_found = 0
+    free = 0  # windows begin here or later
+    digits = np.empty(window, np.uint8)
+    for k in range(n - least + 1):
+        if at[k + least - 1] - at[k] < window and at[k] >= free:
+            free = min(at[k] + window, data.shape[0])
+            if _looks_random(data, at[k], free, digits):
+                found[n_found] = at[k]
                 n_found += 1
     return longest, longest_at, long_starts[:n_long], long_ends[:n_long], found[:n_found]
 
@@ -208,21 +202,16 @@ def _point(data, i, n):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def scripts_kernel(data, table, counts):  # type: ignore[no-untyped-def]
-    """Count the letters beyond ASCII of each script into ``counts``; returns the number of U+FFFD."""
-    n = data.shape[0]
+def scripts_kernel(data, leads, table, counts):  # type: ignore[no-untyped-def]
+    """Count the letters of each script among the characters that begin at ``leads`` into ``counts``; returns the
+    number of U+FFFD."""
     replaced = 0
-    i = 0
-    while i < n:
-        if data[i] < 0x80:
-            i += 1
-            continue
-        point, size = _point(data, i, n)
+    for k in range(leads.shape[0]):
+        point, _ = _point(data, leads[k], data.shape[0])
         if point == 0xFFFD:
             replaced += 1
         elif point < table.shape[0]:
             counts[table[point]] += 1
-        i += size
     return replaced
 
 

@@ -97,12 +97,12 @@ def types_kernel(data, ids, low, kinds, starts, ends):  # type: ignore[no-untype
     count = np.zeros(size, np.int32)
     first = np.empty(size, np.int32)
     named = np.zeros(size, np.int32)  # occurrences as the name of an environment
-    for k in range(m):
-        i = m - 1 - k
-        count[ids[i]] += 1
-        first[ids[i]] = i
-        if ids[i - 1] == BRACE and in_environment(data, kinds, ends, i):
-            named[ids[i]] += 1
+    for i in range(m - 1, -1, -1):
+        name = ids[i]
+        count[name] += 1
+        first[name] = i
+        if name == BRACE and i + 1 < m and in_environment(data, kinds, ends, i + 1):
+            named[ids[i + 1]] += 1
     shape = np.zeros(size, np.uint8)
     type_of = np.full(size, -1, np.int32)
     type_of_low = np.full(size, -1, np.int32)

@@ -85,6 +85,11 @@ class Mixing:
 _NO_OFFSETS = np.zeros(0, np.int64)
 
 
+def _leads(data: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """First bytes of the characters beyond ASCII."""
+    return np.flatnonzero(data >= 0xC0)
+
+
 def mixing(scan: Scan, asked: Callable[[], Sequence[Scan]]) -> Mixing:
     """What of a response is in a script that neither it nor what was asked (prompt, question) is written in.
 
@@ -95,13 +100,13 @@ def mixing(scan: Scan, asked: Callable[[], Sequence[Scan]]) -> Mixing:
         return Mixing(_NO_OFFSETS, _NO_OFFSETS, 0, 0, -1, 0, (), 0)
     table, names = _scripts()
     counts = np.zeros(len(names), np.int64)
-    replaced = int(scripts_kernel(data, table, counts))
+    replaced = int(scripts_kernel(data, _leads(data), table, counts))
     home = np.zeros(len(names), np.uint8)
     home[_NONE], home[_LATIN], home[_GREEK] = 2, 1, 1
     if counts[_GREEK + 1 :].any():
         expected = np.zeros(len(names), np.int64)
         for text in asked():
-            scripts_kernel(text.data, table, expected)
+            scripts_kernel(text.data, _leads(text.data), table, expected)
         counts[_NONE] = 0
         folded = data | 0x20
         counts[_LATIN] += int(np.count_nonzero((folded >= 0x61) & (folded <= 0x7A)))
