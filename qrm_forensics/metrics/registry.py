@@ -23,10 +23,13 @@ GROUP = "qrm_forensics.metrics"
 BUILTIN_METRICS: tuple[str, ...] = (
     "qrm_forensics.metrics.length:length",
     "qrm_forensics.metrics.structure:structure",
+    "qrm_forensics.metrics.loops:loops",
     "qrm_forensics.metrics.tail_loop:tail_loop",
     "qrm_forensics.metrics.copying:copying",
     "qrm_forensics.metrics.diversity:diversity",
     "qrm_forensics.metrics.markers:markers",
+    "qrm_forensics.metrics.gibberish:gibberish",
+    "qrm_forensics.metrics.surprisal:surprisal",
     "qrm_forensics.metrics.reference:reference",
 )
 
