@@ -13,9 +13,10 @@ masked, which is an enumeration and never a loop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -25,15 +26,16 @@ from qrm_forensics.metrics import lexemes, loop_kernels
 from qrm_forensics.metrics.loop_classes import classify, reference_type
 from qrm_forensics.metrics.scan import Scan, Tokens, scan_text
 
-#: Evidence for a loop, in tokens that repeat.
-MIN_EVIDENCE = 180.0
-#: Copies after the first one.
-MIN_COPIES = 2.0
-#: A loop that is exact needs less: so much evidence, so many copies after the first, such a share of equal tokens.
-EXACT_EVIDENCE, EXACT_COPIES, EXACT_SHARE = 100.0, 4.0, 0.98
-NEW_NUMBER = 15.0
-#: A loop with a counter holds so many words to each step at least; with fewer it is an enumeration.
-WORDS_PER_STEP = 5.0
+#: Evidence for a loop, in tokens that repeat, and copies after the first.
+MIN_EVIDENCE, MIN_COPIES = 150.0, 3.3
+#: An exact loop (such a share of equal tokens) needs less: so much evidence, and copies of a short and of a long unit.
+EXACT_SHARE, EXACT_EVIDENCE, EXACT_COPIES, EXACT_COPIES_LONG = 0.97, 100.0, 4.0, 2.0
+#: A loop with a counter needs more, and so many words to each step; with less it is an enumeration.
+COUNTER_EVIDENCE, WORDS_PER_STEP = 220.0, 5.0
+#: There is a counter if it takes so many steps to a copy.
+STEPS = 0.4
+#: What a number takes away that is new copy after copy, and a token at a lag that is no multiple of the period.
+NEW_NUMBER, STRAY = 15.0, 0.5
 #: An enumeration has so much evidence (a number is one token) and copies after the first.
 MIN_ENUMERATION, ENUMERATION_COPIES = 80.0, 4.0
 #: Share of the rest of the response that lies in loops from the onset of a degenerate suffix on.
@@ -55,8 +57,8 @@ class Episode:
     ``body_start`` begins the first copy, ``onset`` the second, whose first token is the first that is
     repeated; ``end`` is past the last.  ``period`` is the lag that most tokens share, ``repeats`` counts
     copies, the first one included.  ``unit`` (start, end) is a copy that was found undisturbed.
-    ``counted`` is whether a counter goes up from copy to copy, ``growth`` the mean lag in the last
-    third of the tokens divided by that in the first third.
+    ``counted`` is whether a counter goes up from copy to copy, ``growth`` by how much the copies grow from
+    the first to the last quarter of the tokens, 1 unless they grow all along.
     """
 
     tier: int
@@ -82,83 +84,165 @@ def _connective() -> npt.NDArray[np.bool_]:
     return table
 
 
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Joined segments x[start:end] before it is known what they are.
+
+    ``equal``: share of the linked tokens that equal the one a lag earlier; ``stray``: how many
+    have a lag that is no multiple of the period (to 6 %, and 3 tokens).
+    """
+
+    links: Ints
+    start: int
+    end: int
+    score: float
+    copies: float
+    period: int
+    equal: float
+    stray: int
+    growth: float
+
+    @classmethod
+    def of(cls, links: Ints, start: int, end: int, score: float) -> _Stretch:
+        linked = links[start:end]
+        linked = linked[linked != 0]
+        lags = linked >> 2
+        period = _period(lags)
+        multiple = np.maximum(1, (lags + period // 2) // period)
+        stray = np.abs(lags - multiple * period) > np.maximum(3, 0.06 * period) * multiple
+        return cls(
+            links,
+            start,
+            end,
+            score,
+            copies=float((multiple / lags).sum()),
+            period=period,
+            equal=float(np.mean((linked & 3) == loop_kernels.EQUAL)),
+            stray=int(stray.sum()),
+            growth=_growth(lags),
+        )
+
+    def evidence(self, new_numbers: int) -> float:
+        return self.score - NEW_NUMBER * new_numbers - STRAY * self.stray
+
+    def is_loop(self, evidence: float, *, counted: bool) -> bool:
+        exact = self.equal >= EXACT_SHARE
+        if counted and not exact:
+            return evidence >= COUNTER_EVIDENCE and self.copies >= MIN_COPIES
+        if evidence >= MIN_EVIDENCE:
+            return self.copies >= (EXACT_COPIES_LONG if exact else MIN_COPIES)
+        return exact and evidence >= EXACT_EVIDENCE and self.copies >= EXACT_COPIES
+
+
+def _period(lags: Ints) -> int:
+    """The commonest lag, or the one near a fraction of it that a seventh of the tokens have: noise hides the latest copy."""
+    counts = np.bincount(lags)
+    most = int(counts.argmax())
+    for q in range(8, 1, -1):
+        low, high = int(np.floor(0.94 * most / q)), int(np.ceil(1.06 * most / q)) + 1
+        if low >= 1 and counts[low:high].sum() * 7 >= len(lags):
+            return low + int(counts[low:high].argmax())
+    return most
+
+
+def _growth(lags: Ints) -> float:
+    """The median lag of the last quarter of the tokens over that of the first, where each quarter's exceeds the last."""
+    medians = [float(np.median(part)) for part in np.array_split(lags, 4) if part.size]
+    rising = all(b > a for a, b in pairwise(medians))
+    return medians[-1] / medians[0] if rising else 1.0
+
+
+def _stretches(x: Ints, links: Ints, spans: Ints, scores: npt.NDArray[np.float64]) -> Iterator[_Stretch]:
+    """Joined segments that could be anything, by score and copies."""
+    bounds, totals = loop_kernels.episodes(x, links, spans, scores, 0.5, 120, 0.15)
+    for (start, end), score in zip(bounds.tolist(), totals.tolist(), strict=True):
+        if score >= MIN_ENUMERATION:
+            made = _Stretch.of(links, start, end, score)
+            if made.copies >= EXACT_COPIES_LONG:
+                yield made
+
+
 def find_episodes(tokens: Tokens) -> list[Episode]:
     """Loops (tiers 1 and 2) and enumerations (tier 3) of one response, in the order of their onsets."""
     x2, x3, at = loop_kernels.masked_streams(
         tokens.low, tokens.kinds, tokens.codes, tokens.starts, tokens.ends, _connective()
     )
     links2, spans2, scores2, links3, spans3, scores3 = loop_kernels.segments_of_text(x2, x3, at, 50, 0.8)
-    if not len(spans3):
-        return []
     found = []
-    bounds, figures = loop_kernels.episodes(x2, links2, spans2, scores2, 1.0, 120, 0.15)
-    for (start, end), (score, copies) in zip(bounds.tolist(), figures.tolist(), strict=True):
-        if score < EXACT_EVIDENCE or copies < MIN_COPIES:
+    for s in _stretches(x2, links2, spans2, scores2):
+        steps, new = loop_kernels.progress(x2, tokens.starts, tokens.ends, links2, s.start, s.end)
+        evidence, counted = s.evidence(new), steps >= STEPS * s.copies
+        if s.is_loop(evidence, counted=counted):
+            found.append(_episode(x2, tokens.ids, s, evidence, counted))
+    for s in _stretches(x3, links3, spans3, scores3):
+        start, end = int(at[s.start]), int(at[s.end])
+        if s.copies < ENUMERATION_COPIES:
             continue
-        steps, new = loop_kernels.progress(x2, tokens.starts, tokens.ends, links2, start, end)
-        evidence = score - NEW_NUMBER * new
-        if _is_loop(evidence, copies, links2[start:end]):
-            found.append(_episode(x2, tokens.ids, links2, start, end, copies, evidence, steps >= 0.4 * copies))
-    bounds, figures = loop_kernels.episodes(x3, links3, spans3, scores3, 1.0, 120, 0.15)
-    for (start, end), (score, copies) in zip(bounds.tolist(), figures.tolist(), strict=True):
-        if score < MIN_ENUMERATION or copies < ENUMERATION_COPIES:
+        there = [e for e in found if e.tier < 3 and e.onset < end and e.end > start]
+        covered = sum(min(e.end, end) - max(e.onset, start) for e in there)
+        # A counter that costs evidence digit by digit is one token here, so that more of its loop is seen.
+        if covered > (0.9 if all(e.counted for e in there) else 0.5) * (end - start):
             continue
-        covered = sum(max(0, min(e.end, at[end]) - max(e.onset, at[start])) for e in found if e.tier < 3)
-        if covered > 0.5 * (at[end] - at[start]):
-            continue
-        steps, new, words = loop_kernels.progress_masked(x2, x3, at, links3, start, end)
-        evidence = score - NEW_NUMBER * new
-        counting = evidence >= MIN_EVIDENCE and steps >= 0.4 * copies and words >= WORDS_PER_STEP * copies
-        made = _episode(x3, x3, links3, start, end, copies, evidence if counting else score, counting)
-        if counting:
-            found = [e for e in found if e.end <= at[start] or e.onset >= at[end]]
-        found.append(_in_tokens(made, at, 2 if counting else 3))
-    return sorted(found, key=lambda e: (e.onset, e.tier))
+        steps, new, words = loop_kernels.progress_masked(x2, x3, at, links3, s.start, s.end)
+        evidence, counted = s.evidence(new), steps >= STEPS * s.copies and words >= WORDS_PER_STEP * s.copies
+        if counted and s.is_loop(evidence, counted=True):
+            found = [e for e in found if e not in there]
+            found.append(_in_tokens(_episode(x3, x3, s, evidence, True), at, 2))
+        elif not there:
+            found.append(_in_tokens(_episode(x3, x3, s, s.score, False), at, 3))
+    return _apart(found)
+
+
+def _apart(found: list[Episode]) -> list[Episode]:
+    """The episodes in the order of their onsets; loops that overlap are one if their periods agree, and else end to end."""
+    out = [e for e in found if e.tier == 3]
+    last: Episode | None = None
+    for e in sorted((e for e in found if e.tier < 3), key=lambda e: e.onset):
+        if last is not None and e.onset < last.end:
+            if e.end <= last.end:
+                continue
+            if loop_kernels.commensurate(float(e.period), float(last.period)):
+                joined = replace(
+                    last, end=e.end, repeats=last.repeats + e.repeats - 1, evidence=last.evidence + e.evidence
+                )
+                out[-1] = last = joined
+                continue
+            e = replace(e, onset=last.end, body_start=last.end)
+        out.append(e)
+        last = e
+    return sorted(out, key=lambda e: (e.onset, e.tier))
 
 
 def find_episodes_of_ids(token_ids: npt.NDArray[Any]) -> list[Episode]:
     """Loops (tier 1) in a sequence of token ids (m,); the same under any renaming of the ids."""
     _, first, named = np.unique(token_ids, return_index=True, return_inverse=True)
     # By first appearance, and above the characters, of which the kernels know digits.
-    x = (first.argsort().argsort().astype(np.int32) + 128)[named.ravel()] if len(first) else np.empty(0, np.int32)
+    x = (first.argsort().argsort().astype(np.int32) + 128)[named.ravel()]
     links, spans, scores = loop_kernels.segments_of_ids(x)
-    bounds, figures = loop_kernels.episodes(x, links, spans, scores, 1.0, 120, 0.15)
-    return [
-        _episode(x, x, links, start, end, copies, score, False)
-        for (start, end), (score, copies) in zip(bounds.tolist(), figures.tolist(), strict=True)
-        if copies >= MIN_COPIES and _is_loop(score, copies, links[start:end])
-    ]
+    found = []
+    for s in _stretches(x, links, spans, scores):
+        evidence = s.evidence(0)
+        if s.is_loop(evidence, counted=False):
+            found.append(_episode(x, x, s, evidence, False))
+    return _apart(found)
 
 
-def _is_loop(evidence: float, copies: float, links: Ints) -> bool:
-    if evidence >= MIN_EVIDENCE:
-        return True
-    if evidence < EXACT_EVIDENCE or copies < EXACT_COPIES:
-        return False
-    return float(np.mean((links & 3) == loop_kernels.EQUAL)) >= EXACT_SHARE
-
-
-def _episode(
-    x: Ints, ids: Ints, links: Ints, start: int, end: int, copies: float, evidence: float, counted: bool
-) -> Episode:
-    where = np.flatnonzero(links[start:end]) + start
-    lags = links[where] >> 2
-    equal = where[(links[where] & 3) == loop_kernels.EQUAL]
-    masked = float(np.mean(ids[equal] != ids[equal - (links[equal] >> 2)]))
-    third = max(1, len(lags) // 3)
-    onset, lag = loop_kernels.walk_back(x, start, int(links[start] >> 2), 0, 0.7, 12.0)
-    period = int(np.bincount(lags).argmax())
+def _episode(x: Ints, ids: Ints, s: _Stretch, evidence: float, counted: bool) -> Episode:
+    equal = np.flatnonzero((s.links[s.start : s.end] & 3) == loop_kernels.EQUAL) + s.start
+    masked = float(np.mean(ids[equal] != ids[equal - (s.links[equal] >> 2)]))
+    anchor = loop_kernels.established(s.links, s.start, s.end)
+    onset, lag = loop_kernels.walk_back(x, anchor, int(s.links[anchor] >> 2), 0, 1.0, 10.0)
     return Episode(
         tier=1 if masked <= MAX_MASKED else 2,
         body_start=onset - lag,
         onset=onset,
-        end=end,
-        period=period,
-        repeats=1.0 + copies,
+        end=s.end,
+        period=s.period,
+        repeats=1.0 + s.copies,
         evidence=evidence,
-        unit=_undisturbed(links, onset, end, period),
+        unit=_undisturbed(s.links, onset, s.end, s.period),
         counted=counted,
-        growth=float(lags[-third:].mean() / lags[:third].mean()),
+        growth=s.growth,
     )
 
 
@@ -183,11 +267,17 @@ def _undisturbed(links: Ints, onset: int, end: int, period: int) -> tuple[int, i
 
 
 def _in_tokens(e: Episode, at: Ints, tier: int) -> Episode:
-    """An episode of the stream of numbers as one token, in tokens."""
-    onset, start, end = int(at[e.onset]), int(at[e.body_start]), int(at[e.end])
+    """An episode of the stream with each number as one token, in tokens."""
     unit = (int(at[e.unit[0]]), int(at[e.unit[1]]))
-    period = max(1, unit[1] - unit[0])
-    return Episode(tier, start, onset, end, period, e.repeats, e.evidence, unit, e.counted, e.growth)
+    return replace(
+        e,
+        tier=tier,
+        body_start=int(at[e.body_start]),
+        onset=int(at[e.onset]),
+        end=int(at[e.end]),
+        period=unit[1] - unit[0],
+        unit=unit,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,14 @@ LOST = 8.0
 #: How far the lag may move at a mismatch, and how many tokens decide it.
 SHIFT, WINDOW = 3, 6
 
+#: A counter that is not met again within so many new numbers is looked for anew.
+MAX_LOST = 3
+#: Score of its own that a stretch has which is joined to one of a multiple of its lag.
+OWN = 60.0
+#: Regions are made of blocks of so many tokens; digits are dense in a block that has so many times as many once
+#: its numbers are spelled out.
+BLOCK, DENSE = 32, 2.5
+
 _DIGIT_KIND = 3
 
 
@@ -180,10 +188,9 @@ def follow(x, lo, hi, penalty, penalty_digit, start_run, min_length, links, span
             if lag > 0:
                 if d == lag or i - best_at < K:
                     continue
-                if d * 10 >= lag * 6 and d * 10 <= lag * 17:
+                if abs(d - lag) * 8 <= lag + 32:
                     lag = d
                     since = i
-                    settled = False
                     for q in range(i - K + 1, i + 1):
                         if links[q] & 3 != EQUAL:
                             score += MATCH
@@ -318,8 +325,9 @@ def copies(links, start, end):  # type: ignore[no-untyped-def]
 def segments_of_text(x2, x3, at, min_tokens, min_share):  # type: ignore[no-untyped-def]
     """(links2, spans2, scores2, links3, spans3, scores3): segments of both streams.
 
-    The stream with numbers masked is followed first; the other one only around what recurs there
-    over ``min_tokens`` tokens and ``min_share`` of its lag, because equal tokens have equal masks.
+    The stream with numbers masked is followed first, and the other one only where that one recurs over
+    ``min_tokens`` tokens and ``min_share`` of its lag (tokens that are equal have equal masks), or
+    where digits are dense.
     """
     m = x2.shape[0]
     n = x3.shape[0]
@@ -327,63 +335,73 @@ def segments_of_text(x2, x3, at, min_tokens, min_share):  # type: ignore[no-unty
     spans3 = np.empty((n // 8 + 2, 2), np.int32)
     scores3 = np.empty(n // 8 + 2, np.float64)
     count3 = follow(x3, 0, n, 0.7, 0.7, 3, 8, links3, spans3, scores3, 0)
+    blocks = n // BLOCK + 1
+    hot = np.zeros(blocks, np.uint8)
+    kept = 0
+    for s in range(count3):
+        a = np.int64(spans3[s, 0])
+        b = np.int64(spans3[s, 1])
+        lag = np.int64(links3[a] >> 2)
+        if at[b] - at[a] < min_tokens or b - a < min_share * lag:
+            continue
+        spans3[kept, 0] = a
+        spans3[kept, 1] = b
+        scores3[kept] = scores3[s]
+        kept += 1
+        hot[max(a - lag - BLOCK, 0) // BLOCK : (b + BLOCK) // BLOCK + 1] = 1
+    for k in range(blocks):
+        a = k * BLOCK
+        b = min(a + BLOCK, n)
+        if at[b] - at[a] >= DENSE * (b - a):
+            hot[max(k - 1, 0) : k + 2] = 1
     links2 = np.zeros(m, np.int32)
     spans2 = np.empty((m // 30 + 2, 2), np.int32)
     scores2 = np.empty(m // 30 + 2, np.float64)
     count2 = 0
-    kept = 0
-    lo = 0
-    hi = 0
-    done = 0
-    for s in range(count3 + 1):
-        if s < count3:
-            a = np.int64(spans3[s, 0])
-            b = np.int64(spans3[s, 1])
-            lag = np.int64(links3[a] >> 2)
-            if at[b] - at[a] < min_tokens or b - a < min_share * lag:
-                continue
-            spans3[kept, 0] = a
-            spans3[kept, 1] = b
-            scores3[kept] = scores3[s]
-            kept += 1
-            begin = max(a - lag - 16, done)
-            if hi > 0 and begin <= hi + 64:
-                lo = min(lo, begin)
-                hi = min(b + 16, n)
-                continue
-        if hi > 0:
-            count2 = follow(x2, at[lo], at[hi], 0.7, 2.0, 2, 30, links2, spans2, scores2, count2)
-            done = hi
-        if s < count3:
-            lo = max(begin, done)
-            hi = min(b + 16, n)
+    k = 0
+    while k < blocks:
+        if not hot[k]:
+            k += 1
+            continue
+        a = k * BLOCK
+        while k < blocks and hot[k]:
+            k += 1
+        b = min(k * BLOCK, n)
+        count2 = follow(x2, at[a], at[b], 0.7, 2.0, 2, 30, links2, spans2, scores2, count2)
     return links2, spans2[:count2], scores2[:count2], links3, spans3[:kept], scores3[:kept]
 
 
 @njit(cache=True, nogil=True)
 def _alike(x, end, start, stop, lag):  # type: ignore[no-untyped-def]
-    """Whether most tokens at ``start`` occur within a copy or so before ``end``: one loop, interrupted."""
-    room = min(np.int64(lag) + 8, 256)
-    size = min(48, stop - start)
+    """Whether three tenths of the trigrams at ``start`` occur within a copy or so before ``end``: one loop, interrupted."""
+    room = min(np.int64(lag) + 8, 512)
+    size = min(48, stop - start - 2)
     known = 0
     for i in range(start, start + size):
-        for j in range(end - 1, max(end - 1 - room, -1), -1):
-            if x[i] == x[j]:
+        for j in range(end - 3, max(end - 3 - room, -1), -1):
+            if x[i] == x[j] and x[i + 1] == x[j + 1] and x[i + 2] == x[j + 2]:
                 known += 1
                 break
-    return known * 10 >= size * 7
+    return known * 10 >= size * 3
+
+
+@njit(cache=True, nogil=True)
+def commensurate(a, b):  # type: ignore[no-untyped-def]
+    """Whether the greater of two lags is about one to eight times the other."""
+    ratio = max(a, b) / min(a, b)
+    return ratio < 8.5 and abs(ratio - np.round(ratio)) <= min(0.25, 0.12 * ratio)
 
 
 @njit(cache=True, nogil=True)
 def episodes(x, links, spans, scores, min_copies, gap, gap_share):  # type: ignore[no-untyped-def]
-    """Join segments of like lag: (bounds (e, 2), (score, copies) (e, 2)), in the order of the text.
+    """Join segments: (bounds (e, 2), scores (e,)), in the order of the text.
 
-    Segments with fewer than ``min_copies`` copies after the first are left out; two are joined across
-    at most ``gap`` tokens, or ``gap_share`` of what is joined so far, where their mean lags are
-    within a factor of two and they say the same.
+    Segments with fewer than ``min_copies`` copies after the first are left out.  Two are joined across
+    at most ``gap`` tokens, half a lag, or ``gap_share`` of what is joined so far, where one mean
+    lag is a multiple of the other and they say the same.
     """
     bounds = np.empty((spans.shape[0], 2), np.int64)
-    figures = np.empty((spans.shape[0], 2), np.float64)
+    totals = np.empty(spans.shape[0], np.float64)
     count = 0
     lag = 0.0
     for s in range(spans.shape[0]):
@@ -393,21 +411,22 @@ def episodes(x, links, spans, scores, min_copies, gap, gap_share):  # type: igno
         if r < min_copies:
             continue
         mean = (b - a) / r
-        if count > 0 and 0.5 * lag <= mean <= 2.0 * lag:
-            allowed = max(gap, gap_share * (b - bounds[count - 1, 0]))
-            if a - bounds[count - 1, 1] <= allowed and _alike(x, bounds[count - 1, 1], a, b, lag):
+        # A short stretch before a loop, at a fraction of its period, is another matter.
+        like = max(mean, lag) <= 1.5 * min(mean, lag)
+        if count > 0 and commensurate(mean, lag) and (like or totals[count - 1] >= OWN):
+            end = bounds[count - 1, 1]
+            allowed = max(gap, 0.5 * min(mean, lag), gap_share * (b - bounds[count - 1, 0]))
+            if a - end <= allowed and _alike(x, end, a, b, max(lag, mean)):
                 bounds[count - 1, 1] = b
-                figures[count - 1, 0] += scores[s]
-                figures[count - 1, 1] += r
-                lag = mean
+                totals[count - 1] += scores[s]
+                lag = min(mean, lag)
                 continue
         bounds[count, 0] = a
         bounds[count, 1] = b
-        figures[count, 0] = scores[s]
-        figures[count, 1] = r
+        totals[count] = scores[s]
         lag = mean
         count += 1
-    return bounds[:count], figures[:count]
+    return bounds[:count], totals[:count]
 
 
 @njit(cache=True, nogil=True)
@@ -446,16 +465,21 @@ def _one_counter(values, deltas):  # type: ignore[no-untyped-def]
             votes -= 1
     steps = 0
     others = 0
-    reached = np.int64(-(1 << 60))
+    reached = np.int64(0)
+    lost = MAX_LOST
     for k in range(count):
-        if step != 0 and deltas[k] == step:
-            if reached < 0 or values[k] == reached or values[k] == reached + step:
+        # A copy or two may have lost their number to noise.
+        ahead = values[k] - reached
+        if lost >= MAX_LOST or (step != 0 and ahead % step == 0 and 0 <= ahead // step <= MAX_LOST):
+            if lost < MAX_LOST or deltas[k] == step:
                 steps += 1
             else:
                 others += 1
             reached = values[k]
+            lost = 0
         else:
             others += 1
+            lost += 1
     return steps, others
 
 
@@ -501,6 +525,34 @@ def progress(x, starts, ends, links, start, end):  # type: ignore[no-untyped-def
             deltas[count] = value - before
             count += 1
     return _one_counter(values[:count], deltas[:count])
+
+
+@njit(cache=True, nogil=True)
+def established(links, start, end):  # type: ignore[no-untyped-def]
+    """The first token from ``start`` whose lag holds, but for small moves, for as many tokens as it is long.
+
+    Before a loop comes up to its period it may copy something else for a while, or repeat a part of
+    its unit.  ``start`` if no lag holds so long.
+    """
+    i = start
+    while i < end:
+        if links[i] == 0:
+            i += 1
+            continue
+        lag = links[i] >> 2
+        first = lag
+        k = i + 1
+        while k < end and k - i < first:
+            if links[k] != 0:
+                now = links[k] >> 2
+                if abs(now - lag) > SHIFT:
+                    break
+                lag = now
+            k += 1
+        if k - i >= first:
+            return i
+        i = k
+    return start
 
 
 @njit(cache=True, nogil=True)
