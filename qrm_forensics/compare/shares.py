@@ -18,23 +18,24 @@ Z95 = float(norm.ppf(0.975))
 
 
 class Interval(NamedTuple):
-    """Lower and upper limit of a 95 % interval."""
+    """Lower and upper limit of an interval, of 95 % where nothing else is said."""
 
     low: float
     high: float
 
 
-def wilson(k: int, n: int) -> Interval:
-    """95 % score interval of the share ``k / n`` (Wilson 1927), in 0..1.
+def wilson(k: int, n: int, confidence: float = 0.95) -> Interval:
+    """Score interval of the share ``k / n`` (Wilson 1927), in 0..1.
 
     Raises ValueError unless 0 <= k <= n and n >= 1.
     """
     if n < 1 or not 0 <= k <= n:
         raise ValueError(f"no share of {k} in {n}")
-    z2 = Z95 * Z95
+    z = float(norm.ppf(0.5 + confidence / 2))
+    z2 = z * z
     p = k / n
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    half = z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     # at the ends the limit is exactly 0 or 1; rounding must not push it inside the share
     return Interval(0.0 if k == 0 else max(0.0, centre - half), 1.0 if k == n else min(1.0, centre + half))
 
@@ -78,17 +79,17 @@ def tango(b: int, c: int, n: int, confidence: float = 0.95) -> Interval:
     return Interval(float(low), float(high))
 
 
-def detectable_difference(mean_square: float, n: int) -> float:
-    """Smallest true paired difference found with 80 % power at the two-sided 5 % level, in 0..1.
+def detectable_difference(mean_square: float, n: int, alpha: float = 0.05, power: float = 0.8) -> float:
+    """Smallest true paired difference found with ``power`` at the two-sided level ``alpha``, in 0..1.
 
-    (z_0.975 + z_0.8) sqrt(psi / n) with psi the mean of the squared per-problem differences,
+    (z_(1 - alpha/2) + z_power) sqrt(psi / n) with psi the mean of the squared per-problem differences,
     which is (b + c) / n for one sample per problem (arXiv 2411.00640, power).  An
     observed psi below one discordant problem counts as one, because none seen is not none.
     """
     if n < 1:
         raise ValueError("no problems")
     psi = max(mean_square, 1 / n)
-    return min(1.0, (Z95 + float(norm.ppf(0.8))) * math.sqrt(psi / n))
+    return min(1.0, float(norm.ppf(1 - alpha / 2) + norm.ppf(power)) * math.sqrt(psi / n))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
