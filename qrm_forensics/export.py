@@ -61,20 +61,21 @@ _LAST = ("subject", "level")
 _RowKey = tuple[str, str, str, int, int]
 
 
-def export_table(store: Store) -> pa.Table:
-    """The wide table of a run.
+def export_table(store: Store, variant: str | None = None) -> pa.Table:
+    """The wide table of a run, or of one variant of it.
 
-    ``answer`` is the one that the strict policy found.  ``n_tokens`` is the metric's where
+    ``answer`` is the one that the strict policy found, or came with verdicts that were imported.  A policy other
+    than strict and lenient has a column ``<policy>_status`` before those of the metrics.  ``n_tokens`` is the metric's where
     one gives it, else the completion tokens of the trace.  Of a metric that was measured in
     several versions the newest is taken.  Raises StoreError if two metrics give a column of
     the same name, a metric's column has the name of a fixed one, or a table has a trace twice.
     """
-    traces = store.traces([*TRACE_KEY, "source_file", "source_index", "finish", "completion_tokens"])
+    traces = store.traces([*TRACE_KEY, "source_file", "source_index", "finish", "completion_tokens"], variant=variant)
     keys = _keys(traces)
     made: dict[str, pa.ChunkedArray | pa.Array] = {name: traces.column(name) for name in traces.column_names}
     tokens = made.pop("completion_tokens")
 
-    verdicts = store.verdicts()
+    verdicts = store.verdicts(variant)
     for policy in ("strict", "lenient"):
         part = verdicts.filter(pc.equal(verdicts.column("policy"), policy))
         rows = _rows(keys, part, f"verdicts of policy {policy}")
@@ -83,8 +84,15 @@ def export_table(store: Store) -> pa.Table:
             made["answer"] = part.column("answer").take(rows)
 
     extra: list[str] = []
+    for policy in sorted(set(pc.unique(verdicts.column("policy")).to_pylist()) - {"strict", "lenient"}):
+        part = verdicts.filter(pc.equal(verdicts.column("policy"), policy))
+        rows = _rows(keys, part, f"verdicts of policy {policy}")
+        extra.append(f"{policy}_status")
+        made[extra[-1]] = part.column("status").take(rows)
+        if pc.all(pc.is_null(made["answer"])).as_py():
+            made["answer"] = part.column("answer").take(rows)
     origin: dict[str, str] = {}
-    for name, table in _newest(store.measures()):
+    for name, table in _newest(store.measures(variant)):
         rows = _rows(keys, table, f"measure {name}")
         for column in table.column_names:
             if column in TRACE_KEY:

@@ -35,7 +35,8 @@ from qrm_forensics.measure import make_corpora, measure_groups
 from qrm_forensics.metrics import Metric, all_metrics
 from qrm_forensics.recipes import Recipe, Sampling
 from qrm_forensics.records import Key, Kind, ModelRef, Problem, Request, RunInfo, Trace, Variant
-from qrm_forensics.score import POLICIES, Grader, scorer_version
+from qrm_forensics.score import POLICIES, Grader
+from qrm_forensics.score.stamp import golds_hash, verdict_stamp
 from qrm_forensics.store import Store, hash_of, write_text
 from qrm_forensics.study import CalibrationSpec, Study
 from qrm_forensics.symptoms import RULES_VERSION, calibrate, judge
@@ -223,7 +224,8 @@ def run(
         if only in (None, "quantize", "generate"):
             _quantize_and_generate(plan, store, observer, watch, only, generator)
         derive(store, observer, watch, steps=("score", "measure") if only is None else (only,))
-        store.add_run_info(asdict(watch.info()))
+        backend = generator.name if generator is not None else plan.study.backend.name
+        store.add_run_info({**asdict(watch.info()), "backend": backend})
     return store
 
 
@@ -426,10 +428,10 @@ def derive(
 
 def _score(store: Store, observer: Observer, workers: int) -> None:
     problems = store.problems()
-    golds = hash_of([[b, i, p.gold, str(p.kind)] for (b, i), p in problems.items()])
+    golds = golds_hash(problems)
     stale: list[tuple[str, str, str]] = []
     for variant, benchmark in store.cells():
-        stamp = hash_of([store.cell_stamp(variant, benchmark), golds, scorer_version()])
+        stamp = verdict_stamp(store, variant, benchmark, golds)
         known = [store.derived_stamp("verdicts", policy, variant, benchmark) for policy in POLICIES]
         if any(k != stamp for k in known):
             stale.append((variant, benchmark, stamp))

@@ -19,6 +19,7 @@ Parquet metadata; a reader asks for the stamp that it would make itself.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -441,11 +442,11 @@ class Store:
             table.replace_schema_metadata({**(table.schema.metadata or {}), _TRACES_KEY: made_from}), path, stamp
         )
 
-    def verdicts(self) -> pa.Table:
+    def verdicts(self, variant: str | None = None) -> pa.Table:
         """All verdicts of the cells that exist, every policy; none of a cell that has grown since it was scored."""
         sizes = self._sizes()
         parts = [VERDICT_SCHEMA.empty_table()]
-        for path in sorted((self.root / "verdicts").glob("*/*/*.parquet")):
+        for path in sorted((self.root / "verdicts").glob(f"*/{_pattern(variant)}/*.parquet")):
             table = _current(path, sizes)
             if table is not None:
                 parts.append(table.cast(VERDICT_SCHEMA))
@@ -465,16 +466,21 @@ class Store:
     def _size(self, variant: str, benchmark: str) -> int:
         return sum(pq.read_metadata(part).num_rows for part in self._cell(variant, benchmark).glob("part-*.parquet"))
 
-    def measures(self) -> dict[str, pa.Table]:
+    def measures(self, variant: str | None = None) -> dict[str, pa.Table]:
         """``<metric>.v<version>`` -> its table over all cells but those that have grown since they were measured."""
         sizes = self._sizes()
         found: dict[str, pa.Table] = {}
         for folder in sorted(p for p in (self.root / "measures").glob("*") if p.is_dir()):
-            tables = [_current(path, sizes) for path in sorted(folder.glob("*/*.parquet"))]
+            tables = [_current(path, sizes) for path in sorted(folder.glob(f"{_pattern(variant)}/*.parquet"))]
             parts = [table.replace_schema_metadata(None) for table in tables if table is not None]
             if parts:
                 found[unquote(folder.name)] = pa.concat_tables(parts, promote_options="permissive")
         return found
+
+
+def _pattern(variant: str | None) -> str:
+    """What finds the folder of a variant, or of every variant, as a glob."""
+    return "*" if variant is None else glob.escape(_safe(variant))
 
 
 def _current(path: Path, sizes: Mapping[tuple[str, str], int]) -> pa.Table | None:

@@ -1,0 +1,19 @@
+"""What the verdicts of a cell were made from, so that they are made again only where that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from qrm_forensics.records import Problem
+from qrm_forensics.score import scorer_version
+from qrm_forensics.store import Store, hash_of
+
+
+def golds_hash(problems: Mapping[tuple[str, str], Problem]) -> str:
+    """Hash of every right answer of a run: (benchmark, id) -> problem."""
+    return hash_of([[b, i, p.gold, str(p.kind)] for (b, i), p in problems.items()])
+
+
+def verdict_stamp(store: Store, variant: str, benchmark: str, golds: str) -> str:
+    """The stamp that this program's scorer gives the verdicts of a cell as it is now; ``golds`` is their ``golds_hash``."""
+    return hash_of([store.cell_stamp(variant, benchmark), golds, scorer_version()])
