@@ -1,11 +1,14 @@
-"""Write docs/metrics.md and docs/formats.md from the registry and the schemas: ``python docs/build.py``."""
+"""Write the pages that are generated from code (metrics, formats, outcomes): ``python docs/build.py``."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
+from qrm_forensics import symptoms
+from qrm_forensics.benchmarks import taxonomy
 from qrm_forensics.metrics import all_metrics
 from qrm_forensics.records import PROBLEM_SCHEMA, SCHEMA_VERSION, TRACE_SCHEMA, VERDICT_SCHEMA
 
@@ -38,7 +41,75 @@ def formats_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"metrics.md": metrics_page, "formats.md": formats_page}
+def outcomes_page() -> str:
+    told = symptoms.describe()
+
+    def row(rule: dict[str, Any], first: str) -> str:
+        definition = rule["definition"]["en"].replace("|", "\\|")
+        reads = ", ".join(f"`{name}`" for name in rule["reads"]) or "–"
+        return f"| {first} | {rule['label']['en']} | {definition} | {reads} |"
+
+    lines = [
+        "# Outcomes, symptoms and problem categories",
+        "",
+        "Generated from the rules by `python docs/build.py`.",
+        "",
+        "## Outcome: one per response",
+        "",
+        "The first rule of this order that applies is the outcome, so the counts of a variant add up to its responses.",
+        "Where a rule cannot be decided because a column has no value, the search ends there and the response is",
+        "`unassigned`; `outcome_reason` says which rule and which columns.",
+        "",
+        "| # | outcome | definition | reads |",
+        "|---|---|---|---|",
+    ]
+    for rule in told["outcomes"]:
+        lines.append(row({**rule, "label": {"en": f"`{rule['name']}`: {rule['label']['en']}"}}, str(rule["order"])))
+    lines += [
+        "",
+        "## Symptoms: any number per response",
+        "",
+        "| column | symptom | definition | reads |",
+        "|---|---|---|---|",
+    ]
+    lines += [row(rule, f"`{rule['column']}`") for rule in told["symptoms"]]
+    lines += ["", "## Categories of the reference study", "", told["reference"][0]["note"]["en"], ""]
+    lines += ["| column | category | definition | reads |", "|---|---|---|---|"]
+    lines += [row(rule, f"`{rule['column']}`") for rule in told["reference"]]
+    lines += [
+        "",
+        "## Thresholds",
+        "",
+        "A threshold with a quantile is calibrated on the baseline's correct responses, where there are enough of them;",
+        "else the published value is taken. What was used is stored beside the outcomes of a run.",
+        "",
+        "| threshold | column | quantile | correct responses needed | published | where the published value is from |",
+        "|---|---|---|---|---|---|",
+    ]
+    for t in told["thresholds"]:
+        needed = "–" if t["min_correct"] is None else t["min_correct"]
+        quantile = "–" if t["quantile"] is None else t["quantile"]
+        lines.append(
+            f"| `{t['name']}` | `{t['column']}` | {quantile} | {needed} | {t['published']} | {t['source']['en']} |"
+        )
+    lines += [
+        "",
+        "## Problem categories",
+        "",
+        "A benchmark's own subject and level come first. Beside them, keywords of the question (whole words; never the",
+        "instruction around it) give any number of labels; a question without one is `other`.",
+        "",
+        "| label | words and commands | phrases | not in |",
+        "|---|---|---|---|",
+    ]
+    for category in taxonomy.describe():
+        cells = (", ".join(f"`{w}`" for w in category[part]) or "–" for part in ("words", "phrases", "unless"))
+        lines.append(f"| `{category['name']}` | {' | '.join(cells)} |")
+    lines.append("")
+    return "\n".join(lines)
+
+
+PAGES = {"outcomes.md": outcomes_page, "metrics.md": metrics_page, "formats.md": formats_page}
 
 if __name__ == "__main__":
     for file, page in PAGES.items():
