@@ -1,0 +1,299 @@
+"""Whether two sides describe the same thing, asked before any number is computed.
+
+What blocks, and why:
+
+- ``benchmarks``, ``problems``: nothing is shared, or a side lacks more problems than the rules put up with.
+  What is shared is compared, and its number is said; a mean over one set is never set beside a mean over another.
+- ``gold``: a shared problem has another reference answer.  Nothing allows this one.
+- ``prompts``, ``sampling``, ``max_new_tokens``, ``scorer``: the responses were asked for, decoded, cut off or judged
+  differently, so that a difference is not the checkpoint's.  The rules may allow each by name; it then warns.
+- ``planned``: the rules fixed the number of problems or samples, and this is another one.
+
+A fact that one side does not know is ``unknown``: shown, a warning, and no ground to block unless the rules ask
+for it.  Seeds of sampling may differ: that is the noise that everything here allows for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import numpy as np
+
+from qrm_forensics.compare.alignment import Aligned, align, benchmarks, check_items, identical, problem_ids
+from qrm_forensics.compare.items import Side, listed
+from qrm_forensics.compare.rules import ALLOWABLE, DEFAULT, Rules
+
+
+class CheckStatus(StrEnum):
+    OK = "ok"
+    DIFFERS = "differs"
+    UNKNOWN = "unknown"
+    INFO = "info"
+
+
+class Severity(StrEnum):
+    BLOCKS = "blocks"
+    WARNS = "warns"
+    INFO = "info"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was compared.  ``baseline`` and ``candidate`` are what each side has, for reading."""
+
+    name: str
+    status: CheckStatus
+    severity: Severity
+    baseline: str
+    candidate: str
+    note: str
+    benchmark: str | None = None
+
+
+def _made(
+    name: str, status: CheckStatus, severity: Severity, shown: Sequence[str], note: str, benchmark: str | None = None
+) -> Check:
+    baseline, candidate = shown
+    return Check(name, status, severity, baseline, candidate, note, benchmark)
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """Problems of one benchmark: on each side, and on both."""
+
+    benchmark: str
+    baseline: int
+    candidate: int
+    shared: int
+
+
+@dataclass(frozen=True, slots=True)
+class Comparability:
+    """Every check in the order in which it is told; ``identical``: both sides hold the very same responses."""
+
+    checks: tuple[Check, ...]
+    shared: tuple[Shared, ...]
+    identical: bool
+
+    @property
+    def comparable(self) -> bool:
+        return not self.blockers
+
+    @property
+    def blockers(self) -> tuple[Check, ...]:
+        return tuple(c for c in self.checks if c.severity is Severity.BLOCKS)
+
+    @property
+    def warnings(self) -> tuple[Check, ...]:
+        return tuple(c for c in self.checks if c.severity is Severity.WARNS)
+
+
+def check(baseline: Side, candidate: Side, rules: Rules = DEFAULT) -> Comparability:
+    """Compare what two sides were made with.  Raises InputError for items that cannot be compared at all."""
+    for side in (baseline, candidate):
+        check_items(side)
+    names = sorted(set(benchmarks(baseline)) | set(benchmarks(candidate)))
+    shared = tuple(_shared(baseline, candidate, name) for name in names)
+    found = [_benchmarks(shared), *(_problems(s, rules) for s in shared if s.shared)]
+    for counts in shared:
+        if counts.shared:
+            aligned = align(baseline, candidate, counts.benchmark)
+            found += [_hashes(aligned, "gold"), _hashes(aligned, "prompts"), _samples(aligned), _seeds(aligned)]
+            found += [_truncated(aligned, rules), _planned(aligned, rules)]
+    found += _made_with(baseline, candidate)
+    found += [_age(baseline, candidate, rules), _versions(baseline, candidate)]
+    same = identical(baseline, candidate)
+    if same:
+        note = "Both sides hold the same responses. If they should be two checkpoints, one file was given twice."
+        found.append(Check("identical", CheckStatus.INFO, Severity.WARNS, "", "", note))
+    return Comparability(tuple(_graded(c, rules) for c in found), shared, same)
+
+
+def _graded(c: Check, rules: Rules) -> Check:
+    """The check with the severity that the rules give it."""
+    severity = c.severity
+    if c.status is CheckStatus.DIFFERS and c.name in ALLOWABLE:
+        severity = Severity.WARNS if c.name in rules.allow else Severity.BLOCKS
+    elif c.status is CheckStatus.UNKNOWN:
+        asked = rules.require_known and (c.name in ALLOWABLE or c.name == "gold")
+        severity = Severity.BLOCKS if asked and c.name not in rules.allow else Severity.WARNS
+    return replace(c, severity=severity)
+
+
+def _shared(baseline: Side, candidate: Side, benchmark: str) -> Shared:
+    first, second = problem_ids(baseline, benchmark), problem_ids(candidate, benchmark)
+    return Shared(benchmark, len(first), len(second), len(first & second))
+
+
+def _benchmarks(shared: tuple[Shared, ...]) -> Check:
+    first, second = (listed(s.benchmark for s in shared if getattr(s, side)) for side in ("baseline", "candidate"))
+    apart = [s.benchmark for s in shared if not s.shared]
+    if not any(s.shared for s in shared):
+        note = "No problem is on both sides: benchmarks or problem ids do not match."
+        return Check("benchmarks", CheckStatus.DIFFERS, Severity.BLOCKS, first, second, note)
+    if apart:
+        note = f"Not compared, as no problem is on both sides: {listed(apart)}."
+        return Check("benchmarks", CheckStatus.DIFFERS, Severity.WARNS, first, second, note)
+    return Check("benchmarks", CheckStatus.OK, Severity.INFO, first, second, "")
+
+
+def _problems(s: Shared, rules: Rules) -> Check:
+    first, second = str(s.baseline), str(s.candidate)
+    if s.shared == s.baseline == s.candidate:
+        return Check("problems", CheckStatus.OK, Severity.INFO, first, second, "", s.benchmark)
+    share = s.shared / max(s.baseline, s.candidate)
+    note = f"Only the {s.shared} problems that both sides have are compared ({100 * share:.0f} % of the larger set)."
+    blocks = share < rules.min_overlap
+    if blocks:
+        note = (
+            f"{s.shared} problems are on both sides, {100 * share:.0f} % of the larger set; "
+            f"the rules ask for {100 * rules.min_overlap:g} %."
+        )
+    severity = Severity.BLOCKS if blocks else Severity.WARNS
+    return Check("problems", CheckStatus.DIFFERS, severity, first, second, note, s.benchmark)
+
+
+def _hashes(aligned: Aligned, name: str) -> Check:
+    """Gold answers or prompts of the shared problems; several prompts of one problem are compared by the first."""
+    column, what = ("gold_hash", "reference answers") if name == "gold" else ("prompt_hash", "prompts")
+    first, second = aligned.baseline.first_text(column), aligned.candidate.first_text(column)
+    known = np.array([a is not None and b is not None for a, b in zip(first, second, strict=True)])
+    differing = aligned.ids[known & (first != second)]
+    counts = [f"{int(sum(v is not None for v in side))} of {len(aligned)} known" for side in (first, second)]
+    if len(differing):
+        note = f"The {what} of {len(differing)} shared problem(s) differ: {listed(map(str, differing), 4)}."
+        return _made(name, CheckStatus.DIFFERS, Severity.BLOCKS, counts, note, aligned.benchmark)
+    if not known.all():
+        note = f"Whether the {what} of {int((~known).sum())} shared problem(s) are the same is not known."
+        return _made(name, CheckStatus.UNKNOWN, Severity.WARNS, counts, note, aligned.benchmark)
+    return _made(name, CheckStatus.OK, Severity.INFO, counts, "", aligned.benchmark)
+
+
+def _range(values: np.ndarray) -> str:
+    low, high = int(values.min()), int(values.max())
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _samples(aligned: Aligned) -> Check:
+    sides = [side.samples() for side in (aligned.baseline, aligned.candidate)]
+    shown = [_range(side) for side in sides]
+    if (sides[0] == sides[1]).all() and sides[0].min() == sides[0].max():
+        return _made("samples", CheckStatus.OK, Severity.INFO, shown, "", aligned.benchmark)
+    ragged = any(side.min() != side.max() for side in sides)
+    note = "Samples per problem differ; every problem counts once, with the mean of its samples."
+    severity = Severity.WARNS if ragged else Severity.INFO
+    return _made("samples", CheckStatus.INFO, severity, shown, note, aligned.benchmark)
+
+
+def _seeds(aligned: Aligned) -> Check:
+    sides = [sorted(set(side.frame["seed"].astype(int))) for side in (aligned.baseline, aligned.candidate)]
+    shown = [", ".join(map(str, s[:6])) + (", …" if len(s) > 6 else "") for s in sides]
+    if sides[0] == sides[1]:
+        return _made("seeds", CheckStatus.OK, Severity.INFO, shown, "", aligned.benchmark)
+    note = "Other seeds of sampling: part of what moved is the sampling."
+    return _made("seeds", CheckStatus.INFO, Severity.INFO, shown, note, aligned.benchmark)
+
+
+def _truncated(aligned: Aligned, rules: Rules) -> Check:
+    shares = [side.numbers("truncated") for side in (aligned.baseline, aligned.candidate)]
+    if any(not np.isfinite(s).any() for s in shares):
+        note = "Whether responses were cut off at the token limit is not known."
+        return Check("truncated", CheckStatus.UNKNOWN, Severity.WARNS, "", "", note, aligned.benchmark)
+    means = [float(np.nanmean(s)) for s in shares]
+    shown = [f"{100 * m:.1f} %" for m in means]
+    if max(means) > rules.max_baseline_truncated:
+        note = "Many responses were cut off: much of what is compared is the token limit."
+        return _made("truncated", CheckStatus.INFO, Severity.WARNS, shown, note, aligned.benchmark)
+    return _made("truncated", CheckStatus.INFO, Severity.INFO, shown, "", aligned.benchmark)
+
+
+def _planned(aligned: Aligned, rules: Rules) -> Check:
+    """Whether the number of problems and samples is the one that was fixed before anybody looked."""
+    sides = [side.samples() for side in (aligned.baseline, aligned.candidate)]
+    shown = [f"{len(aligned)} × {_range(side)}" for side in sides]
+    problems = (rules.planned or {}).get(aligned.benchmark)
+    samples = rules.planned_samples
+    if problems is None and samples is None:
+        note = "No number of problems was fixed beforehand; adding samples until the result pleases voids it."
+        return _made("planned", CheckStatus.INFO, Severity.INFO, shown, note, aligned.benchmark)
+    as_planned = problems in (None, len(aligned)) and all(samples is None or bool((s == samples).all()) for s in sides)
+    wanted = f"{'any' if problems is None else problems} × {'any' if samples is None else samples}"
+    if as_planned:
+        return _made("planned", CheckStatus.OK, Severity.INFO, shown, f"Planned: {wanted}.", aligned.benchmark)
+    note = f"Planned were {wanted} (problems × samples); another number is another experiment."
+    return _made("planned", CheckStatus.DIFFERS, Severity.BLOCKS, shown, note, aligned.benchmark)
+
+
+def _made_with(baseline: Side, candidate: Side) -> list[Check]:
+    """The facts of the two sides, one by one."""
+    first, second = baseline.facts, candidate.facts
+    sampling = [
+        None if f.sampling is None else {k: v for k, v in f.sampling.items() if k != "seed"} for f in (first, second)
+    ]
+    pairs: list[tuple[str, object, object, Severity, str]] = [
+        ("sampling", sampling[0], sampling[1], Severity.BLOCKS, "The responses were sampled with other settings."),
+        ("max_new_tokens", first.max_new_tokens, second.max_new_tokens, Severity.BLOCKS, "The token limits differ."),
+        ("scorer", first.scorer, second.scorer, Severity.BLOCKS, "The verdicts come from different scorers."),
+        (
+            "engine",
+            first.engine,
+            second.engine,
+            Severity.WARNS,
+            "Engines differ in their numerics; some flips are theirs.",
+        ),
+        ("model", first.model, second.model, Severity.WARNS, "These are not variants of one model."),
+    ]
+    found = []
+    for name, a, b, severity, note in pairs:
+        shown = [_shown(v) for v in (a, b)]
+        if a is None or b is None:
+            unknown = "Not known on both sides, so it was not checked."
+            found.append(_made(name, CheckStatus.UNKNOWN, Severity.WARNS, shown, unknown))
+        elif a == b:
+            found.append(_made(name, CheckStatus.OK, Severity.INFO, shown, ""))
+        else:
+            found.append(_made(name, CheckStatus.DIFFERS, severity, shown, note))
+    return found
+
+
+def _shown(value: object) -> str:
+    if value is None:
+        return "not known"
+    if isinstance(value, dict):
+        return ", ".join(f"{k} {v}" for k, v in sorted(value.items()))
+    return str(value)
+
+
+def _age(baseline: Side, candidate: Side, rules: Rules) -> Check:
+    """How much older the baseline's responses are than the candidate's; no clock is read."""
+    times = [_time(side.facts.created) for side in (baseline, candidate)]
+    shown = [side.facts.created or "not known" for side in (baseline, candidate)]
+    if times[0] is None or times[1] is None:
+        return _made("age", CheckStatus.INFO, Severity.INFO, shown, "When the responses were made is not known.")
+    days = (times[1] - times[0]).total_seconds() / 86400
+    if days > rules.max_age_days:
+        note = f"The baseline is {days:.0f} days older than the candidate; the rules allow {rules.max_age_days:g}."
+        return _made("age", CheckStatus.DIFFERS, Severity.WARNS, shown, note)
+    return _made("age", CheckStatus.OK, Severity.INFO, shown, "")
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=UTC)
+
+
+def _versions(baseline: Side, candidate: Side) -> Check:
+    first, second = baseline.facts.versions, candidate.facts.versions
+    differing = sorted(k for k in first.keys() | second.keys() if first.get(k) != second.get(k))
+    shown = [", ".join(f"{k} {v[k]}" for k in differing if k in v) for v in (first, second)]
+    if not differing:
+        return _made("versions", CheckStatus.OK, Severity.INFO, shown, "")
+    return _made("versions", CheckStatus.INFO, Severity.INFO, shown, "Made with other versions of these packages.")
