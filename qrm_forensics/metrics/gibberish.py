@@ -2,10 +2,11 @@
 
 Four signs, each in columns of its own, and one flag.  None of them needs a language model, so *word salad* - known
 words in an order that says nothing - is out of reach; where log-probabilities exist, ``surprisal`` sees some of it.
-Frequency lists of English find nothing here: the tokens that collapsing models repeat ("Vis") are in them.
+Frequency lists of English do not replace the words of the run: the tokens that collapsing models repeat ("Vis") are in
+them, and corrupted words they find no better.
 
-Words are judged by the other responses of the run (``lexicon``).  A response is not judged in this way where the
-others have fewer than ``LEAST_RESPONSES`` responses and ``LEAST_WORDS`` words on other problems: null, not 0.
+Words are judged by the other responses of the run (``lexicon``).  A response is not judged in this way where there are
+fewer than ``LEAST_RESPONSES`` responses or ``LEAST_WORDS`` words to other problems: null, not 0.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from qrm_forensics.metrics.gibberish_kernels import digits_kernel, mark_kernel
 from qrm_forensics.metrics.lexicon import (
     FLOOR,
     LEXICON_READS,
+    STRETCH,
     Lexicon,
     Types,
     build_lexicon,
@@ -33,8 +35,6 @@ from qrm_forensics.metrics.protocol import SPAN_TYPE, Column, Said, Show, metric
 from qrm_forensics.metrics.scan import Scan, scan_text, scans
 from qrm_forensics.metrics.scripts import mixing
 
-#: Words within which FLOOR occurrences of a word must lie for it to be over-represented there.
-STRETCH = 100
 #: Words of a window in which unknown words are counted.
 WINDOW = 200
 #: Digits of a run from which on it is a sign of gibberish.
@@ -53,8 +53,9 @@ _NO_INTS = np.zeros(0, np.int64)
 def unknown_types(lexicon: Lexicon) -> int:
     """Different unknown words that a window must have.
 
-    A healthy response has the more words that no other has, the fewer others there are: five, and three times what
-    a window has of them on average in this run (``novelty``), was not reached by correct responses of 20 to 290.
+    A healthy response has the more words that no other has, the fewer others there are.  Five, and three times what
+    a window has of them on average in this run (``novelty``), keeps correct responses free in runs of 30 to 290 real
+    ones (``bench/gibberish.py``).
     """
     return math.ceil(5 + 3 * WINDOW * lexicon.novelty)
 
@@ -192,7 +193,7 @@ def _measure(
     )
 
 
-_NO_REFERENCE = "the run has no corpus, or fewer than 20 responses or 5,000 words on other problems"
+_NO_REFERENCE = "the run has no corpus, or fewer than 20 responses or 15,000 words to other problems"
 
 
 def _number(
@@ -284,13 +285,13 @@ _COLUMNS = (
         "words",
         said("Over-represented words", "과대 출현 단어 수"),
         said(
-            "Occurrences of words of 3 letters or more, 20 of which lie within n <= 100 words, where 20/n is at least "
-            "10,000 times the word's rate in responses to other problems (each counted at most 5 times), and which "
-            "neither the problem, the prompt nor another response to it has; shorter or all-capital words count where "
-            "they make up 20 % of all and that ratio.",
-            "3글자 이상의 단어로서 n(100 이하)단어 안에 20번 나오고, 20/n이 다른 문제 응답에서의 출현율(응답당 최대 5번 셈)의 "
-            "1만 배 이상이며, 문제와 프롬프트, 같은 문제의 다른 응답에는 없는 단어가 나온 횟수. 더 짧거나 대문자뿐인 단어는 "
-            "전체의 20%를 차지하고 같은 비율을 넘을 때 센다.",
+            "Occurrences of words of 3 letters or more that stand in n <= 100 words with 20 of them, where 20/n is at "
+            "least 30,000 times the word's rate in the responses to other problems (at most 5 counted of each, none "
+            "where it is as dense), and which neither the problem, the prompt nor another response to it has; shorter "
+            "or all-capital words count where they make up 20 % of all words and exceed that ratio.",
+            "3글자 이상의 단어가 n(100 이하)단어 안에 20번 나오고, 20/n이 다른 문제의 응답에서의 출현율(응답당 최대 5번, 똑같이 "
+            "밀집한 응답은 0번으로 셈)의 3만 배 이상이며, 문제와 프롬프트, 같은 문제의 다른 응답에는 없을 때 그 출현 횟수. 더 짧거나 "
+            "대문자뿐인 단어는 전체 단어의 20%를 차지하고 그 비율을 넘을 때 센다.",
         ),
         _NO_REFERENCE,
     ),
@@ -299,9 +300,9 @@ _COLUMNS = (
         "words",
         said("Unknown words", "미등록 단어 수"),
         said(
-            "Words that neither the prompt nor any other response of the run has, in windows of 200 words with at "
+            "Words that neither problem nor prompt nor any other response of the run has, in windows of 200 words with at "
             "least k different ones; k is 5 plus 3 times what a window of this run has of them on average.",
-            "프롬프트와 이 실행의 다른 응답에 없는 단어가 200단어 구간에 k종 이상 있을 때 그 구간의 해당 단어 수. k는 이 실행의 "
+            "문제와 프롬프트, 이 실행의 다른 응답에 없는 단어가 200단어 구간에 k종 이상 있을 때 그 구간의 해당 단어 수. k는 이 실행의 "
             "구간당 평균 종류 수의 3배에 5를 더한 값이다.",
         ),
         _NO_REFERENCE,

@@ -152,8 +152,8 @@ def digits_kernel(data, kinds, starts, ends, long, window, least):  # type: igno
     long_ends = np.empty(data.shape[0] // long + 1, np.int64)
     n_long = 0
     at = np.empty(kinds.shape[0], np.int32)  # first bytes of the digits
-    n = 0
-    run = 0
+    n = np.int64(0)
+    run = np.int64(0)
     previous_end = np.int32(-1)
     for i in range(kinds.shape[0]):
         # Without a branch on what the token is, which no processor foresees.

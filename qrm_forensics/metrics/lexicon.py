@@ -1,14 +1,14 @@
 """The words of a whole run, as the reference against which one response is held.
 
-A *word* here is a run of Latin letters (to U+027F, and U+1E00 to U+1EFF), upper and lower case alike, outside names of LaTeX commands and
-environments.  The lexicon knows of each word in how many places it was seen: nowhere, in one response, in several
-responses to one problem, or in responses to several problems; how often, where a response counts for at most
-:data:`CAP`; and which problems it was used in.  So a response can be judged by the *others*: its own part, and that
-of other responses to its problem, is taken out exactly.
+A *word* here is a run of Latin letters (to U+027F, and U+1E00 to U+1EFF), upper and lower case alike, outside names of
+LaTeX commands and environments.  The lexicon knows of each word where it was seen: in one response, in several to one
+problem, or in responses to several problems; how often, where a response counts for at most :data:`CAP`; and in which
+problems.  So a response is judged by the *others*, to its problem and to other problems.
 
-Responses that loop do not spoil it: beside the cap, a word that makes up :data:`DOMINANT` of the letter runs of a
-response (and occurs at least :data:`FLOOR` times) is left out of what that response contributes.  Responses with the
-same words, each as often, to the same problem count once.
+Responses that loop do not spoil it: beside the cap, a word is not counted in a response that has it *dense* somewhere
+(:data:`FLOOR` times within :data:`STRETCH` words), so that one that many responses get stuck in stays rare; and it is
+left out altogether where it makes up :data:`DOMINANT` of the letter runs.  Responses to one problem with the same
+words, each as often, count once.
 
 Words are held as hashes of 64 bits, uses in a problem as 31 bits; memory does not grow with the length of the texts
 and has upper bounds (:data:`WORD_SLOTS`, :data:`PAIR_SLOTS`).
@@ -26,6 +26,7 @@ import pyarrow as pa
 
 from qrm_forensics.metrics.lexicon_kernels import (
     add_kernel,
+    dense_kernel,
     judge_kernel,
     regrow_kernel,
     regrow_pairs_kernel,
@@ -40,15 +41,18 @@ LEXICON_READS = ("text", "benchmark", "problem_id")
 CAP = 5
 #: Occurrences below which a word is not over-represented, however rare it is elsewhere.
 FLOOR = 20
+#: Words within which FLOOR occurrences of a word must lie for it to be dense.
+STRETCH = 100
 #: Share of the letter runs of a response from which on a word dominates it.
 DOMINANT = 0.2
-#: Rate in the response over rate in the reference from which on a word is over-represented.
-RATIO = 1e4
+#: Rate where a word is dense over its rate in the reference from which on it is over-represented.
+RATIO = 3e4
 #: The number of a problem that the lexicon does not have.
 NOBODY = -1_000_000_000
-#: What the responses to other problems must come to, so that there is a reference.
+#: What the responses to other problems must come to, so that there is a reference: with fewer than RATIO / 2 words
+#: nothing could be over-represented.
 LEAST_RESPONSES = 20
-LEAST_WORDS = 5_000
+LEAST_WORDS = 15_000
 #: Upper bounds of the tables: slots for words (16 bytes each) and for uses of words in problems (4 bytes each).
 WORD_SLOTS = 1 << 22
 PAIR_SLOTS = 1 << 25
@@ -137,7 +141,6 @@ class Lexicon:
             np.uint64(problem),
             _member(types, problem) in self.members,
             self.reference(problem)[1],
-            CAP,
             FLOOR,
             RATIO,
             DOMINANT,
@@ -161,13 +164,16 @@ class _Builder:
     n_pairs: int = 0
     total: int = 0
 
-    def add(self, types: Types, problem: int) -> None:
+    def add(self, scan: Scan, problem: int) -> None:
+        types = types_of(scan)
         member = _member(types, problem)
         if member in self.members:
             return
         self.members.add(member)
         of = self.problems.setdefault(problem, ProblemSize(len(self.problems)))
         self._make_room(len(types.hashes))
+        t = scan.tokens
+        dense = dense_kernel(scan.data, t.ids, t.kinds, t.ends, types.type_of, types.shape, types.words, FLOOR, STRETCH)
         new_words, new_pairs, added = add_kernel(
             self.keys,
             self.owners,
@@ -175,6 +181,7 @@ class _Builder:
             self.pairs,
             types.hashes,
             types.runs,
+            dense,
             types.n_runs,
             of.number,
             np.uint64(problem),
@@ -256,5 +263,5 @@ def build_lexicon(batches: Iterable[pa.Table]) -> Lexicon:
             names = zip(part.column("benchmark").to_pylist(), part.column("problem_id").to_pylist(), strict=True)
             for scan, name in zip(scans(part), names, strict=True):
                 if scan is not None:
-                    builder.add(types_of(scan), problem_hash(*name))
+                    builder.add(scan, problem_hash(*name))
     return builder.finish()

@@ -169,13 +169,61 @@ def _dominates(count, n_runs, floor, share):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def dense_kernel(data, ids, kinds, ends, type_of, shape, words, floor, stretch):  # type: ignore[no-untyped-def]
+    """(t,) uint8: whether ``floor`` occurrences of a word lie within ``stretch`` words somewhere."""
+    row = np.full(words.shape[0], -1, np.int32)
+    n_rows = 0
+    for t in range(words.shape[0]):
+        if words[t] >= floor:
+            row[t] = n_rows
+            n_rows += 1
+    row_of = np.full(type_of.shape[0], -2, np.int32)  # by id: -2 no word, -1 a word that is too rare
+    for name in range(type_of.shape[0]):
+        if shape[name] == WORD:
+            row_of[name] = row[type_of[name]]
+    last = np.empty((n_rows, floor), np.int32)
+    seen = np.zeros(n_rows, np.int64)
+    dense = np.zeros(n_rows, np.uint8)
+    word = 0
+    for i in range(ids.shape[0]):
+        r = row_of[ids[i]]
+        if r == -2 or (ids[i - 1] == BRACE and in_environment(data, kinds, ends, i)):
+            continue
+        if r >= 0 and dense[r] == 0:
+            last[r, seen[r] % floor] = word
+            seen[r] += 1
+            if seen[r] >= floor and word - last[r, seen[r] % floor] < stretch:
+                dense[r] = 1
+        word += 1
+    found = np.zeros(words.shape[0], np.uint8)
+    for t in range(words.shape[0]):
+        if row[t] >= 0:
+            found[t] = dense[row[t]]
+    return found
+
+
+@njit(cache=True, nogil=True)
 def add_kernel(  # type: ignore[no-untyped-def]
-    keys, owners, counts, pairs, hashes, runs, n_runs, problem, problem_hash, total, with_pairs, cap, floor, share
+    keys,
+    owners,
+    counts,
+    pairs,
+    hashes,
+    runs,
+    dense,
+    n_runs,
+    problem,
+    problem_hash,
+    total,
+    with_pairs,
+    cap,
+    floor,
+    share,
 ):
     """Add one response to the tables, which have room for all of its words.
 
     Returns (words that are new, pairs that are new, what the response adds to the size of the reference).
-    A word that dominates the response is left out.
+    A word that dominates the response is left out; one that is dense somewhere is there, but is not counted.
     """
     new_words = 0
     new_pairs = 0
@@ -192,7 +240,7 @@ def add_kernel(  # type: ignore[no-untyped-def]
         elif owners[slot] != SEVERAL:
             mine = owners[slot] == problem or owners[slot] == -2 - problem
             owners[slot] = -2 - problem if mine else SEVERAL
-        counted = min(runs[t], cap)
+        counted = 0 if dense[t] else min(runs[t], cap)
         counts[slot] += counted
         added += counted
         # So frequent a word is never unknown nor over-represented.
@@ -244,7 +292,6 @@ def judge_kernel(  # type: ignore[no-untyped-def]
     problem_hash,
     member,
     reference,
-    cap,
     floor,
     ratio,
     share,
@@ -252,7 +299,7 @@ def judge_kernel(  # type: ignore[no-untyped-def]
     """What each word of a response is, in the light of the other responses.
 
     Returns (flags (t,) of UNKNOWN, RARE and OVER; limits (t,): the rate from which on a word is over-represented).
-    ``member``: the tables hold the response itself, whose part is taken out again.  ``reference``: size of the
+    ``member``: the tables hold the response itself, which then does not speak for itself.  ``reference``: size of the
     responses to other problems.
     """
     flags = np.zeros(hashes.shape[0], np.uint8)
@@ -274,9 +321,8 @@ def judge_kernel(  # type: ignore[no-untyped-def]
         if words[t] > 0 and not elsewhere:
             flags[t] |= UNKNOWN
         if many:
+            # What the response itself counts for is in it only where the word is not dense, so not over-represented.
             count = np.int64(counts[slot]) if there else 0
-            if own:
-                count = max(count - min(runs[t], cap), 0)
             limits[t] = ratio * (count + 0.5) / (reference + 0.5)
             if words[t] >= floor and limits[t] <= 1.0:
                 flags[t] |= RARE
