@@ -98,7 +98,7 @@ def run(
 
 @cli.command("import")
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--format", "fmt", default="auto", show_default=True, help="Format of the files: auto or qrm.")
+@click.option("--format", "fmt", default="auto", show_default=True, help="Format of the files: auto, qrm or scores.")
 @click.option(
     "--problems", type=click.Path(path_type=Path), help="Dataset folder or file, for gold answers, subjects, levels."
 )
@@ -110,9 +110,13 @@ def run(
 def import_(
     paths: tuple[Path, ...], fmt: str, problems: Path | None, out: Path | None, fresh: bool, as_json: bool
 ) -> None:
-    """Read response files that already exist, then score and measure them."""
+    """Read response files that already exist, then score and measure them.
+
+    A CSV with the columns model, dataset, idx, is_correct (format 'scores') has no responses: its verdicts are kept
+    as they are, and whatever numbers stand beside them.
+    """
     from qrm_forensics.cli.progress import observer
-    from qrm_forensics.importers import import_run, notices
+    from qrm_forensics.importers import has_responses, import_run, notices
     from qrm_forensics.pipeline import derive
 
     target = out or RUNS / f"import-{paths[0].resolve().name}"
@@ -121,8 +125,9 @@ def import_(
         store = import_run(paths, target, problems=problems, format=fmt, fresh=fresh)
         told.advance()
         told.end()
-        with store.writing():
-            derive(store, told)
+        if has_responses(store):
+            with store.writing():
+                derive(store, told)
     store.study_file.touch()
     for notice in notices(store):
         click.echo(f"{click.style('note:', fg='yellow')} {notice}", err=True)

@@ -24,7 +24,10 @@ from qrm_forensics.records import KEY_FIELDS, TRACE_KEY, RunInfo
 from qrm_forensics.store import Store
 
 #: Format name -> module.  The order is the order of detection.
-FORMATS = {"qrm": "qrm_forensics.importers.qrm"}
+FORMATS = {"qrm": "qrm_forensics.importers.qrm", "scores": "qrm_forensics.importers.scores"}
+
+#: Formats without responses: what they hold was judged elsewhere, and there is nothing to score or measure.
+WITHOUT_RESPONSES = frozenset({"scores"})
 
 #: Name of the table of figures that came with the foreign files.
 IMPORTED_TABLE = "imported.v1"
@@ -58,7 +61,8 @@ def detect_format(paths: Sequence[Path]) -> str:
             return name
     raise InputError(
         f"{', '.join(map(str, paths))}: not in a known format ({', '.join(FORMATS)}); say which one with --format, "
-        "for example a folder <model>-<recipe>-tp1-seed42 with <BENCHMARK>.jsonl inside for qrm"
+        "for example a folder <model>-<recipe>-tp1-seed42 with <BENCHMARK>.jsonl inside for qrm, or a CSV file with the "
+        "columns model, dataset, idx, is_correct for scores"
     )
 
 
@@ -109,6 +113,11 @@ def import_run(
     return store
 
 
+def has_responses(store: Store) -> bool:
+    """Whether a run has responses that can be scored and measured; one made of a table of scores has none."""
+    return store.study["request"].get("format") not in WITHOUT_RESPONSES
+
+
 def notices(store: Store) -> list[str]:
     """What the imports of this run had to say, oldest first: sentences, each once."""
     told = [notice for run in store.study["runs"] for notice in run.get("notices", [])]
@@ -132,8 +141,14 @@ def _run_info(started: datetime, traces: int) -> RunInfo:
 def _complete(store: Store, cell: ImportedCell) -> bool:
     if not store.sealed(cell.variant, cell.benchmark):
         return False
-    stamp = store.derived_stamp("measures", IMPORTED_TABLE, cell.variant, cell.benchmark)
-    return stamp == store.cell_stamp(cell.variant, cell.benchmark)
+    where = (cell.variant, cell.benchmark)
+    stamps = [store.derived_stamp("measures", IMPORTED_TABLE, *where)]
+    stamps += [store.derived_stamp("verdicts", policy, *where) for policy in _policies(cell)]
+    return set(stamps) == {store.cell_stamp(*where)}
+
+
+def _policies(cell: ImportedCell) -> list[str]:
+    return list(dict.fromkeys(verdict.policy for verdict in cell.verdicts))
 
 
 def _write_cell(store: Store, cell: ImportedCell) -> None:
@@ -142,15 +157,19 @@ def _write_cell(store: Store, cell: ImportedCell) -> None:
         there = set(store.trace_keys(*where))
         store.append_traces(*where, [trace for trace in cell.traces if trace.key not in there])
         store.seal(*where, [trace.key for trace in cell.traces])
-    store.write_measure(IMPORTED_TABLE, *where, metric_table(cell), store.cell_stamp(*where))
+    stamp = store.cell_stamp(*where)
+    for policy in _policies(cell):
+        store.write_verdicts(policy, *where, [v for v in cell.verdicts if v.policy == policy], stamp)
+    store.write_measure(IMPORTED_TABLE, *where, metric_table(cell), stamp)
 
 
 def metric_table(cell: ImportedCell) -> pa.Table:
     """The figures that came with a cell's traces: trace key, then ``imported_<name>`` (float64, nullable).
 
-    ``imported_extractive_match`` is always there; figures of other names follow it.
+    ``imported_extractive_match`` is there wherever the verdicts did not come along; figures of other names follow it.
     """
-    names = list(dict.fromkeys(["extractive_match", *sorted({name for row in cell.metrics for name in row})]))
+    first = [] if cell.verdicts else ["extractive_match"]
+    names = list(dict.fromkeys([*first, *sorted({name for row in cell.metrics for name in row})]))
     columns = {key: [getattr(trace, key) for trace in cell.traces] for key in TRACE_KEY}
     columns |= {f"imported_{name}": [row.get(name) for row in cell.metrics] for name in names}
     fields = [*KEY_FIELDS, *(pa.field(f"imported_{name}", pa.float64()) for name in names)]

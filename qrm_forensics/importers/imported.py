@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from qrm_forensics.records import Problem, Trace, Variant
+from qrm_forensics.records import Problem, Trace, Variant, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,12 +13,14 @@ class ImportedCell:
 
     ``metrics[i]`` are the figures that the foreign file stored beside ``traces[i]``
     (name -> value, null where the file has a null); they are kept, not believed.
+    ``verdicts`` are those of a format that has no responses to score, one per trace; empty for the others.
     """
 
     variant: str
     benchmark: str
     traces: list[Trace]
     metrics: list[dict[str, float | None]]
+    verdicts: list[Verdict] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

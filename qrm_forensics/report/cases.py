@@ -60,7 +60,9 @@ def build_cases(
             problems.add(problem)
             chosen.append((row, why))
     responses = _responses(run, data, [row for row, _ in chosen])
-    return tuple(_case(run, data, row, why, responses, ledger) for row, why in chosen)
+    # Of imported scores there are no words to show, and a case is its words.
+    worded = {row for (_, row), excerpt in responses.items() if excerpt.parts}
+    return tuple(_case(run, data, row, why, responses, ledger) for row, why in chosen if row in worded)
 
 
 def _candidates(run: RunData, data: BenchmarkData, variant: str, reference: str | None) -> list[_Candidates]:

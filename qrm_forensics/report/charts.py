@@ -44,7 +44,9 @@ def figures(benchmark: BenchmarkReport, texts: Texts) -> dict[str, Figure]:
 def accuracy(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
     """Accuracy with its 95 % interval, one row per variant, one marker per policy."""
     traces = []
-    styles = (("strict", BLUE, "circle", 0.13), ("lenient", VERMILION, "diamond-open", -0.13))
+    used = dict.fromkeys(policy for c in benchmark.cells for policy in c.accuracy)
+    looks = ((BLUE, "circle", 0.13), (VERMILION, "diamond-open", -0.13))
+    styles = [(policy, *look) for policy, look in zip(used, looks, strict=False)]
     estimated = [c for c in benchmark.cells if any(_known(c.accuracy.get(policy)) for policy, *_ in styles)]
     order = [c.variant for c in estimated][::-1]
     for policy, colour, symbol, offset in styles:
@@ -93,7 +95,7 @@ def accuracy(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
 
 
 def outcomes(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
-    """Share of responses that were right, wrong, without an answer, or not judged (strict policy).
+    """Share of responses that were right, wrong, without an answer, or not judged (by the first policy).
 
     A subset that somebody selected is left out: its shares describe the selection.
     """
@@ -289,12 +291,13 @@ def _right_names(variants: Sequence[str], right: Sequence[bool]) -> str:
 
 
 def _counts(cell: Cell) -> dict[str, int] | None:
-    """Responses by strict status; None where nothing was judged."""
+    """Responses by status under the first policy; None where nothing was judged."""
+    policy = next(iter(cell.correct), "")
     claims = {
         "n": cell.n,
-        "correct": cell.correct.get("strict"),
-        "missing": cell.missing.get("strict"),
-        "unscored": cell.unscored.get("strict"),
+        "correct": cell.correct.get(policy),
+        "missing": cell.missing.get(policy),
+        "unscored": cell.unscored.get(policy),
     }
     known = {name: _count(claim) for name, claim in claims.items()}
     n, correct, missing, unscored = (known[k] for k in ("n", "correct", "missing", "unscored"))

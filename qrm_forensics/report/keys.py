@@ -87,6 +87,7 @@ NOTES: dict[str, tuple[str, ...]] = {
     "note.finish_unknown": ("variant", "benchmark", "unknown", "n"),
     "note.no_verdicts": ("variant", "benchmark"),
     "note.no_measures": ("variant", "benchmark"),
+    "note.imported": ("benchmark",),
     "note.incomplete": ("variant", "benchmark", "n"),
     "note.samples": ("benchmark", "samples"),
     "note.overlap_left_out": ("variants", "benchmark"),

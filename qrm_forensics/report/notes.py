@@ -26,6 +26,8 @@ def benchmark_notes(
     problem; ``left_out``: variants that are in no overlap table.
     """
     notes = [*_about_reference(run, data, compared)]
+    if not {"strict", "lenient"} & set(run.policies):
+        notes.append(Sentence("note.imported", {"benchmark": data.name}))
     if data.samples > 1:
         samples = count(
             f"samples/{data.name}",

@@ -21,7 +21,14 @@ from qrm_forensics.report.model import BenchmarkReport, Claim, ReportContext, Un
 from qrm_forensics.report.numbers import ABSENT
 from qrm_forensics.report.visible import clip, shown_text
 
+#: Policies of a report without a single cell.
 POLICIES = ("strict", "lenient")
+
+
+def policies(context: ReportContext) -> tuple[str, ...]:
+    """The scoring policies of a report, the one that its findings go by first."""
+    found = (policy for benchmark in context.benchmarks for cell in benchmark.cells for policy in cell.accuracy)
+    return tuple(dict.fromkeys(found)) or POLICIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +103,8 @@ _VARIANT = Head("variant", "ui.variant")
 
 def _accuracy(context: ReportContext) -> TableData:
     heads = [_BENCHMARK, _VARIANT, Head("coverage", "ui.coverage"), Head("n", "ui.n")]
-    for policy in POLICIES:
+    judged = policies(context)
+    for policy in judged:
         heads += [
             Head(f"correct_{policy}", "ui.correct_of", policy),
             Head(f"accuracy_{policy}", "ui.accuracy_of", policy, "ci"),
@@ -108,7 +116,7 @@ def _accuracy(context: ReportContext) -> TableData:
     for b in context.benchmarks:
         for c in b.cells:
             row: list[Value] = [b.name, c.variant, f"coverage.{c.coverage}", c.n]
-            for policy in POLICIES:
+            for policy in judged:
                 row += [c.correct.get(policy), c.accuracy.get(policy), c.missing.get(policy), c.unscored.get(policy)]
             rows.append((*row, c.scorer_gap))
     return TableData("accuracy", tuple(heads), tuple(rows))
@@ -161,17 +169,18 @@ def _overlap(context: ReportContext) -> TableData:
 
 
 def _categories(context: ReportContext) -> TableData:
+    judged = policies(context)
     heads = (
         *(_BENCHMARK, Head("dimension", "ui.dimension"), Head("category", "ui.category"), _VARIANT, Head("n", "ui.n")),
-        *(Head(f"correct_{p}", "ui.correct_of", p) for p in POLICIES),
-        *(Head(f"accuracy_{p}", "ui.accuracy_of", p, "ci") for p in POLICIES),
+        *(Head(f"correct_{p}", "ui.correct_of", p) for p in judged),
+        *(Head(f"accuracy_{p}", "ui.accuracy_of", p, "ci") for p in judged),
         *(Head("difference", "ui.difference", None, "ci"), Head("lost", "ui.lost"), Head("gained", "ui.gained")),
     )
     rows = tuple(
         (
             *(b.name, f"dimension.{c.dimension}", c.name, r.variant, r.n),
-            *(r.correct.get(p) for p in POLICIES),
-            *(r.accuracy.get(p) for p in POLICIES),
+            *(r.correct.get(p) for p in judged),
+            *(r.accuracy.get(p) for p in judged),
             *(r.difference, r.lost, r.gained),
         )
         for b in context.benchmarks

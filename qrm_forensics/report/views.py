@@ -176,6 +176,7 @@ class View:
         return {name: getattr(self, name) for name in shared} | {
             "ctx": self.context,
             "claims": self.sorted_claims,
+            "policies": tables.policies(self.context),
             "col": self.texts.column,
             "language": self.texts.language,
         }
