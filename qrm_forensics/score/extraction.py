@@ -74,6 +74,21 @@ def first_reading(text: str) -> Reading | None:
     return None if found is None else found.reading()
 
 
+def boxed_readings(text: str, most: int = 40) -> list[Latex]:
+    """The first ``most`` pieces that math-verify tries in a response with boxes, in its order; [] where that is unclear."""
+    if _hopes(text, 0):
+        return []
+    try:
+        found = [_of_span(span, True) for span in boxed_spans(text, Environments(text))]
+    except TooMuchWork:
+        return []
+    first, brace = text.find(BOX), text.rfind("}")
+    if 0 <= first < brace - len(BOX):
+        found.append(_bare_box(text, first, brace + 1))
+    found.sort(key=lambda one: (one.end, -one.start), reverse=True)
+    return [reading for one in found[:most] if isinstance(reading := one.reading(), Latex)]
+
+
 def _hopes(text: str, end: int) -> bool:
     """Whether "final answer is 5. I hope", which ranks with boxes, might end behind ``end``."""
     return text.find("I hope", max(0, end - 5)) >= 0 and "final answer is" in _folded(text)
@@ -95,7 +110,8 @@ def _boxed(text: str, environments: Environments) -> _Found | None:
     last_box = text.rfind(BOX)
     if last_box < 0:
         return None
-    for begin in _cuts(text, last_box):
+    cut = _cut_before(text, last_box)
+    for begin in (cut, 0) if cut else (0,):
         spans = deque(boxed_spans(text, environments, begin), maxlen=1)
         brace = text.rfind("}", begin)
         if spans and spans[0].end > brace:
@@ -149,10 +165,10 @@ _LAST_DIGIT = re.compile(r".*\d", re.DOTALL)
 _MOST_STEPS = 2_000_000
 
 
-def _check_runs(text: str, begin: int) -> None:
+def _check_runs(text: str, begin: int, end: int) -> None:
     """Raise Unclear where that takes long: the lengths of the long runs, times the starts and operators in them."""
     steps = 0
-    for run in _LONG_RUN.finditer(text, begin):
+    for run in _LONG_RUN.finditer(text, begin, end):
         words = run.group()
         steps += len(words) * (1 + len(words) - len("".join(words.split()))) * (1 + len(_OPERATOR.findall(words)))
     if steps > _MOST_STEPS:
@@ -191,19 +207,20 @@ def _folded(text: str) -> str:
     return text.encode("ascii", "replace").lower().decode("ascii")
 
 
-def _places(word: str, folded: str) -> list[int]:
+def _places(word: str, folded: str, end: int) -> list[int]:
     found = []
-    at = folded.find(word)
+    at = folded.find(word, 0, end)
     while at >= 0:
         found.append(at)
-        at = folded.find(word, at + 1)
+        at = folded.find(word, at + 1, end)
     return found
 
 
 def _anchored(text: str, environments: Environments) -> _Found | None:
     """Behind "final answer is", else behind "answer:", else behind "answer"."""
     folded = _folded(text)
-    answers = _places("answer", folded)
+    last_mark = max(0, _last_mark(text, len(text)))
+    answers = _places("answer", folded, last_mark)
     if not answers:
         return None
     finals = [at - 6 for at in answers if folded.startswith("final ", max(at - 6, 0))]
@@ -298,78 +315,98 @@ class _Expressions:
 
 
 def _unanchored(text: str, environments: Environments) -> _Found | None:
-    """The LaTeX, expression or number that ends last."""
-    digit = _LAST_DIGIT.match(text)
-    last_start = max(digit.end() if digit else -1, *(text.rfind(mark) for mark in ("$", "\\[", "\\(", "[", "\\f")))
-    if last_start < 0:
-        return None
-    for begin in _cuts(text, last_start):
-        last: list[_Found | None] = [
-            _of_span(span, False) for span in deque(_spans(text, environments, begin), maxlen=1)
-        ]
-        if _OPERATOR.search(text, begin) is not None:
-            _check_runs(text, begin)
-            last.append(_last_plain(EXPRESSION, text, begin))
-        if _LONG_SPACE.search(text, begin) is not None:
-            raise Unclear
-        last.append(_last_plain(NUMBER, text, begin))
-        found = _later(last)
-        if found is not None:
+    """The LaTeX, expression or number that ends last, looked for in pieces of the text from its end."""
+    end, width = len(text), 500
+    while (mark := _last_mark(text, end)) >= 0:
+        begin = _cut_before(text, mark, width)
+        after = _cut(text, mark + 1, min(end, mark + 1000))  # nothing begins behind the last mark
+        found = _last_between(text, environments, begin, end if after is None else after)
+        if found is not None or begin == 0:
             return found
+        end, width = begin, 2 * width
     return None
 
 
-def _last_plain(expression: re.Pattern[str], text: str, begin: int) -> _Found | None:
-    matches = deque(expression.finditer(text, begin), maxlen=1)
+def _last_between(text: str, environments: Environments, begin: int, end: int) -> _Found | None:
+    """The one of those that begin in [begin, end), both of which no match reaches across."""
+    last: list[_Found | None] = [
+        _of_span(span, False) for span in deque(_spans(text, environments, begin, end), maxlen=1)
+    ]
+    if _OPERATOR.search(text, begin, end) is not None:
+        _check_runs(text, begin, end)
+        last.append(_last_plain(EXPRESSION, text, begin, end))
+    if _LONG_SPACE.search(text, begin, end) is not None:
+        raise Unclear
+    last.append(_last_plain(NUMBER, text, begin, end))
+    return _later(last)
+
+
+def _last_mark(text: str, end: int) -> int:
+    """Where the last digit or opening mark before ``end`` stands; -1 where there is none, and so nothing to be found."""
+    digit = _LAST_DIGIT.match(text, 0, end)
+    begin = 0 if digit is None else digit.end()
+    return max(begin - 1, *(text.rfind(mark, begin, end) for mark in ("$", "\\[", "\\(", "[", "\\f")))
+
+
+def _last_plain(expression: re.Pattern[str], text: str, begin: int, end: int) -> _Found | None:
+    # One character more, so that ``end`` is not taken for the end of the text.
+    matches = deque(expression.finditer(text, begin, end + 1), maxlen=1)
     if not matches:
         return None
     match = matches[0]
     return _Found(match.start(), match.end(), lambda: Plain(_groups(match)))
 
 
-def _spans(text: str, environments: Environments, begin: int) -> Iterator[Span]:
-    at = environments.next_opening(begin, len(text))
+def _spans(text: str, environments: Environments, begin: int, end: int) -> Iterator[Span]:
+    at = environments.next_opening(begin, end)
     while at is not None:
         span = environments.joined(at)
         if span is not None:
             yield span
-        at = environments.next_opening(at + 1 if span is None else span.end, len(text))
+        at = environments.next_opening(at + 1 if span is None else span.end, end)
 
 
 # --------------------------------------------------------------------------- cuts
 
-_WORD = re.compile(r"(?<=\s)[B-NQ-Zb-nq-z]")  # not the first letter of "and", "or", "percent"
-_WIDTHS = (500, 4_000, 32_000)
+# The first letter of a word other than "and", "or" and "percent"; or an equals sign, which can only begin a match.
+_CUT = re.compile(r"(?<=\s)[B-NQ-Zb-nq-z]|=")
 _TRIES = 40
 
 
-def _cuts(text: str, before: int) -> Iterator[int]:
-    """Positions that no match reaches across, further and further before ``before``; at last 0."""
-    for width in _WIDTHS:
-        if before <= 2 * width:
+def _cut_before(text: str, before: int, width: int = 500) -> int:
+    """A position about ``width`` before ``before``, or several times that, that no match reaches across; else 0."""
+    for reach in (width, 8 * width, 64 * width):
+        if before <= 2 * reach:
             break
-        cut = _cut(text, before - width, before)
+        cut = _cut(text, before - reach, before)
         if cut is not None:
-            yield cut
-    yield 0
+            return cut
+    return 0
 
 
 def _cut(text: str, low: int, high: int) -> int | None:
-    r"""The start of a word in [low, high) that no environment, number or expression can contain or continue with.
+    r"""A position in [low, high) that no environment, number or expression can contain or continue with.
 
     Inline mathematics ends with the line, so it is enough that none opens in the line
-    before the word; ``\[`` must have been followed by ``\]``; and ``$$`` must not stand
-    both before and behind it, because only the whole text tells which of them open.
+    before it; ``\[`` must have been followed by ``\]``; and ``$$`` must not stand both
+    before and behind it, because only the whole text tells which of them open.
     """
-    for tries, match in enumerate(_WORD.finditer(text, low, high)):
-        if tries == _TRIES:
+    at = low
+    for _ in range(_TRIES):
+        match = _CUT.search(text, at, high)
+        if match is None:
             return None
         at = match.start()
         line = text.rfind("\n", 0, at) + 1
-        if any(text.find(mark, line, at) >= 0 for mark in ("$", "\\(", "[")):
-            continue
         opened = text.rfind("\\[", 0, at)
-        if opened >= 0 and text.find("\\]", opened + 2, at) < 0:
-            continue
-        return at if text.find("$$", 0, at) < 0 or text.find("$$", at - 1) < 0 else None
+        if text.find("$", line, at) >= 0 or text.find("\\(", line, at) >= 0 or text.find("[", line, at) >= 0:
+            at = text.find("\n", at, high) + 1  # nor is there one in the rest of this line
+        elif opened >= 0 and (closed := text.find("\\]", opened + 2, high)) >= at:
+            at = closed
+        elif opened >= 0 and closed < 0:
+            return None
+        else:
+            return at if text.find("$$", 0, at) < 0 or text.find("$$", at - 1) < 0 else None
+        if at == 0:
+            return None
     return None

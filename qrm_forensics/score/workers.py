@@ -1,9 +1,9 @@
-"""Killable worker processes for math-verify: started when first needed, ended by SIGKILL, restarted after it.
+"""Killable worker processes for math-verify: started when first needed, ended by SIGKILL, replaced after it.
 
 A worker is a separate interpreter that is spoken to over pipes, so that it behaves the
 same on Linux and macOS, in a notebook, in a thread and in a script without a
-``__main__`` guard.  A timer in this process kills a worker that does not answer in
-time: neither signals in the caller nor the worker's cooperation are needed.
+``__main__`` guard.  This process waits for a reply for a limited time and then kills:
+neither signals nor further threads nor the worker's cooperation are needed.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from __future__ import annotations
 import json
 import os
 import queue
+import select
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
 from pathlib import Path
 from typing import IO, Any, Final, NamedTuple
 
@@ -23,96 +24,118 @@ from qrm_forensics.errors import EnvironmentMissing
 MEMORY_LIMIT: Final = 2 << 30
 START_SECONDS: Final = 120.0
 _SCRIPT: Final = Path(__file__).with_name("math_worker.py")
+_CHUNK: Final = 1 << 16
 
 
 class Judgement(NamedTuple):
-    """math-verify's outcome: ``equal`` None where it gave none, with the reason in ``note``."""
+    """math-verify's outcome on one answer.
+
+    ``equal`` is its own verdict and ``exact`` the one of ``strict``; both are None where
+    there is none, with the reason in ``note``, and where ``unread`` says that the piece
+    asked about does not parse.  ``answer`` is None where nothing was found.
+    """
 
     equal: bool | None
+    exact: bool | None
     answer: str | None
-    note: str | None
+    note: str | None = None
+    unread: bool = False
 
 
 class MathWorker:
-    """One process.  ``judge`` always returns within about ``seconds`` (plus a restart where one is due)."""
+    """One process.  ``judge`` always returns within about ``seconds`` (plus a start where one is due)."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._process: subprocess.Popen[str] | None = None
+        self._process: subprocess.Popen[bytes] | None = None
+        self._greeted = False
         self._closed = False
+        self._lock = threading.Lock()  # over the starting and closing of the process
 
-    def judge(self, text: str, gold: str, exacting: bool) -> Judgement:
-        """Compare the answer that math-verify extracts from ``text`` with the gold text."""
-        request = json.dumps({"text": text, "gold": gold, "exacting": exacting}) + "\n"
+    def judge(self, request: dict[str, Any]) -> Judgement:
+        """What the worker replies to a request (see ``math_worker.judge``)."""
+        line = json.dumps(request).encode("ascii") + b"\n"
         if self._process is not None and self._process.poll() is not None:
             self._end()  # it died while idle, which says nothing about this request
-        if self._process is None:
-            self._start()
-        reply, timed_out = self._exchange(request, self._seconds)
-        if reply is None or timed_out:
-            self._end()
+        self._start()
+        reply, timed_out = self._exchange(line, self._seconds)
         if reply is None:
+            self._end()
+            self._spawn()  # the next one imports what it needs while other answers are judged
             why = (
                 f"killed after {self._seconds:g} s"
                 if timed_out
                 else "the worker died (memory or CPU limit, or a crash)"
             )
-            return Judgement(None, None, f"math-verify: {why}")
+            return Judgement(None, None, None, f"math-verify: {why}")
+        if "unread" in reply:
+            return Judgement(None, None, None, unread=True)
         if "error" in reply:
-            return Judgement(None, None, str(reply["error"]))
-        return Judgement(bool(reply["equal"]), reply["answer"], None)
+            return Judgement(None, None, None, str(reply["error"]))
+        return Judgement(bool(reply["equal"]), bool(reply["exact"]), reply["answer"])
 
     def close(self) -> None:
-        self._closed = True
+        """Kill the process.  A ``judge`` in another thread returns at once; then call ``end``."""
+        with self._lock:
+            self._closed = True
+            if self._process is not None:
+                self._process.kill()
+
+    def end(self) -> None:
+        """Kill the process, wait for its end and close its pipes.  Not while ``judge`` runs."""
+        self.close()
         self._end()
 
-    def _start(self) -> None:
-        if self._closed:
-            raise RuntimeError("the grader is closed")
+    # ------------------------------------------------------------------ the process
+
+    def _spawn(self) -> None:
+        """Start a process, unless closed, without waiting for it."""
         limits = ["--memory", str(MEMORY_LIMIT), "--cpu", str(int(self._seconds) + 2)]
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", str(_SCRIPT), *limits],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            encoding="utf-8",
-            start_new_session=True,  # Ctrl-C is for the caller, who then closes the workers
-            env={
-                **os.environ,
-                "PYTHONHASHSEED": "0",
-                "PYTHONUTF8": "1",
-            },  # sympy's order of terms follows the hash seed
-        )
-        ready, _ = self._exchange("", START_SECONDS)
+        with self._lock:
+            if self._closed:
+                return
+            self._greeted = False
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", str(_SCRIPT), *limits],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                start_new_session=True,  # Ctrl-C is for the caller, who then closes the workers
+                # sympy's order of terms follows the hash seed
+                env={**os.environ, "PYTHONHASHSEED": "0", "PYTHONUTF8": "1"},
+            )
+            assert self._process.stdin is not None
+            os.set_blocking(self._process.stdin.fileno(), False)
+
+    def _start(self) -> None:
+        if self._process is None:
+            self._spawn()
+        elif self._greeted:
+            return
+        ready, _ = (None, False) if self._process is None else self._exchange(b"", START_SECONDS)
         if ready is None:
             self._end()
+            if self._closed:
+                raise RuntimeError("the grader is closed")
             raise EnvironmentMissing(
                 "the grading worker does not start; see why with: "
                 f"{sys.executable} -P {_SCRIPT} --memory {MEMORY_LIMIT} --cpu 9"
             )
+        self._greeted = True
 
-    def _exchange(self, request: str, seconds: float) -> tuple[dict[str, Any] | None, bool]:
-        """Write a request, read a reply; (None, timed out) where the process ended first."""
+    def _exchange(self, request: bytes, seconds: float) -> tuple[dict[str, Any] | None, bool]:
+        """Write a request, read a reply; (None, whether time was up) where there is none.  Kills when time is up."""
         process = self._process
         assert process is not None and process.stdin is not None and process.stdout is not None
-        fired = threading.Event()
-
-        def kill() -> None:
-            fired.set()
+        line = _converse(process.stdin, process.stdout, request, time.monotonic() + seconds)
+        if line is None:
             process.kill()
-
-        timer = threading.Timer(seconds, kill)
-        timer.daemon = True
-        timer.start()
+            return None, True
         try:
-            line = _converse(process.stdin, process.stdout, request)
-        finally:
-            timer.cancel()
-            timer.join()  # so that a kill that has begun is seen below
-        try:
-            return (json.loads(line) if line.endswith("\n") else None), fired.is_set()
+            return (json.loads(line) if line.endswith(b"\n") else None), False
         except json.JSONDecodeError:
-            return None, fired.is_set()
+            return None, False
 
     def _end(self) -> None:
         process, self._process = self._process, None
@@ -122,24 +145,37 @@ class MathWorker:
         process.wait()
         for stream in (process.stdin, process.stdout):
             if stream is not None:
-                _close(stream)
+                stream.close()
 
 
-def _converse(stdin: IO[str], stdout: IO[str], request: str) -> str:
-    try:
-        if request:
-            stdin.write(request)
-            stdin.flush()
-        return stdout.readline()
-    except (BrokenPipeError, ValueError):  # it was killed, or closed by another thread
-        return ""
-
-
-def _close(stream: IO[str]) -> None:
-    try:
-        stream.close()
-    except OSError:  # what was still buffered for a dead process cannot be written, and need not be
-        return
+def _converse(stdin: IO[bytes], stdout: IO[bytes], request: bytes, deadline: float) -> bytes | None:
+    """Write a request and read one line, or what there is of it when the process ends; None when time is up."""
+    poll = select.poll()
+    poll.register(stdout, select.POLLIN)
+    if request:
+        poll.register(stdin, select.POLLOUT)
+    unsent = memoryview(request)
+    reply = bytearray()
+    while not reply.endswith(b"\n"):
+        left = deadline - time.monotonic()
+        events = dict(poll.poll(max(0, left) * 1000)) if left > 0 else {}
+        if not events:
+            return None
+        if stdin.fileno() in events:
+            try:
+                unsent = unsent[os.write(stdin.fileno(), unsent[:_CHUNK]) :]
+            except BlockingIOError:
+                continue
+            except BrokenPipeError:  # it ended; what it said before is still to be read
+                unsent = unsent[:0]
+            if not unsent:
+                poll.unregister(stdin)
+        if stdout.fileno() in events:
+            chunk = os.read(stdout.fileno(), _CHUNK)
+            if not chunk:
+                break
+            reply += chunk
+    return bytes(reply)
 
 
 class WorkerPool:
@@ -151,16 +187,18 @@ class WorkerPool:
         for worker in self._workers:
             self._idle.put(worker)
 
-    def judge(self, text: str, gold: str, exacting: bool) -> Judgement:
+    def judge(self, request: dict[str, Any]) -> Judgement:
         worker = self._idle.get()
         try:
-            return worker.judge(text, gold, exacting)
+            return worker.judge(request)
         finally:
             self._idle.put(worker)
 
     def close(self) -> None:
+        """Kill all workers; ``judge`` in other threads returns.  Call ``end`` after those threads ended."""
         for worker in self._workers:
             worker.close()
 
-
-Judge = Callable[[str, str, bool], Judgement]
+    def end(self) -> None:
+        for worker in self._workers:
+            worker.end()
