@@ -146,7 +146,7 @@ def digits_kernel(data, kinds, starts, ends, long, window, least):  # type: igno
 
     A window is ``window`` bytes that begin with a digit and hold at least ``least`` digits; windows do not overlap.
     """
-    longest = 0
+    longest = np.int64(0)
     longest_at = -1
     long_starts = np.empty(data.shape[0] // long + 1, np.int64)
     long_ends = np.empty(data.shape[0] // long + 1, np.int64)
