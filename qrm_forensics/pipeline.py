@@ -10,65 +10,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import platform
-import subprocess
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
-from typing import Any, Protocol
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from qrm_forensics import __version__, builtin
+from qrm_forensics import builtin
 from qrm_forensics.benchmarks.datasets import load_dataset
+from qrm_forensics.derive import derive
 from qrm_forensics.errors import InputError
-from qrm_forensics.export import export_table
 from qrm_forensics.generate import Generator, get_generator
-from qrm_forensics.measure import make_corpora, measure_groups
-from qrm_forensics.metrics import Metric, all_metrics
+from qrm_forensics.observing import Observer, Silent, Stopwatch
 from qrm_forensics.recipes import Recipe, Sampling
-from qrm_forensics.records import Key, Kind, ModelRef, Problem, Request, RunInfo, Trace, Variant
-from qrm_forensics.score import POLICIES, Grader
-from qrm_forensics.score.stamp import golds_hash, verdict_stamp
+from qrm_forensics.records import Key, Kind, ModelRef, Problem, Request, Trace, Variant
 from qrm_forensics.store import Store, hash_of, write_text
 from qrm_forensics.study import CalibrationSpec, Study
-from qrm_forensics.symptoms import RULES_VERSION, calibrate, judge
 
 #: The built-in model writes at most so many responses for calibration; its problem families are finite.
 OWN_TEXT_LIMIT = 1024
-#: The table of outcomes, stored beside those of the metrics.
-SYMPTOMS_TABLE = "symptoms.v1"
 STEPS = ("quantize", "generate", "score", "measure")
-
-
-class Observer(Protocol):
-    """Is told what goes on.  ``facts`` are short live values, such as the share that is truncated."""
-
-    def begin(self, step: str, what: str, total: int, done: int = 0) -> None: ...
-
-    def advance(self, amount: int = 1, **facts: str) -> None: ...
-
-    def end(self, note: str = "") -> None: ...
-
-
-class Silent:
-    """An observer that does nothing."""
-
-    def begin(self, step: str, what: str, total: int, done: int = 0) -> None:
-        return
-
-    def advance(self, amount: int = 1, **facts: str) -> None:
-        return
-
-    def end(self, note: str = "") -> None:
-        return
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +176,7 @@ def run(
         )
     if generator is None and only in (None, "quantize", "generate"):
         _refuse_early(plan)
-    watch = _Stopwatch(command)
+    watch = Stopwatch(command)
     observer = observer or Silent()
     store = Store.create(out, request=request_of(plan), variants=plan.variants, baseline=plan.baseline, fresh=fresh)
     with store.writing():
@@ -252,7 +212,7 @@ def _own_text_only_of_builtin(source: Path, recipe: Recipe) -> None:
 
 
 def _quantize_and_generate(
-    plan: Plan, store: Store, observer: Observer, watch: _Stopwatch, only: str | None, generator: Generator | None
+    plan: Plan, store: Store, observer: Observer, watch: Stopwatch, only: str | None, generator: Generator | None
 ) -> None:
     for variant in plan.variants:
         open_cells = [b for b in plan.benchmarks() if not store.sealed(variant.id, b)]
@@ -360,7 +320,7 @@ def _generate(
     model: ModelRef | None,
     benchmarks: Sequence[str],
     observer: Observer,
-    watch: _Stopwatch,
+    watch: Stopwatch,
     generator: Generator | None,
 ) -> None:
     backend = generator or _backend(plan.study)
@@ -403,174 +363,3 @@ class _Live:
             "truncated": f"{self.truncated / self.traces:.0%}",
             "looping": f"{self.looping / self.traces:.0%}",
         }
-
-
-# ------------------------------------------------------------------ derived tables
-def derive(
-    store: Store,
-    observer: Observer | None = None,
-    watch: _Stopwatch | None = None,
-    *,
-    steps: Sequence[str] = ("score", "measure"),
-    workers: int | None = None,
-) -> None:
-    """Score and measure every cell whose derived tables are missing or stale."""
-    observer = observer or Silent()
-    watch = watch or _Stopwatch("derive")
-    if "score" in steps:
-        with watch.timing("score"):
-            _score(store, observer, workers or min(2, os.cpu_count() or 1))
-    if "measure" in steps:
-        with watch.timing("measure"):
-            _measure(store, observer)
-            _judge(store, observer)
-
-
-def _score(store: Store, observer: Observer, workers: int) -> None:
-    problems = store.problems()
-    golds = golds_hash(problems)
-    stale: list[tuple[str, str, str]] = []
-    for variant, benchmark in store.cells():
-        stamp = verdict_stamp(store, variant, benchmark, golds)
-        known = [store.derived_stamp("verdicts", policy, variant, benchmark) for policy in POLICIES]
-        if any(k != stamp for k in known):
-            stale.append((variant, benchmark, stamp))
-    if not stale:
-        return
-    with Grader(workers=workers) as grader:
-        for variant, benchmark, stamp in stale:
-            traces = store.stream_records(variant, benchmark)
-            pairs = ((problems[benchmark, t.problem_id], t) for t in traces)
-            count = sum(g.rows for g in store.row_groups(variant, benchmark))
-            observer.begin("score", f"{variant} · {benchmark}", count * len(POLICIES))
-            verdicts = []
-            for verdict in grader.grade(pairs, policies=POLICIES):
-                verdicts.append(verdict)
-                observer.advance()
-            for policy in POLICIES:
-                kept = [v for v in verdicts if v.policy == policy]
-                store.write_verdicts(policy, variant, benchmark, kept, stamp)
-            observer.end()
-
-
-def _measure(store: Store, observer: Observer) -> None:
-    metrics = [m for m in all_metrics() if m.grain == "trace"]
-    problems = store.problems()
-    asked = hash_of([[b, i, p.question, p.gold, str(p.kind), p.subject, p.level] for (b, i), p in problems.items()])
-    cells = {cell: store.cell_stamp(*cell) for cell in store.cells()}
-    everything = hash_of([[*cell, stamp] for cell, stamp in cells.items()])
-    stale: dict[tuple[str, str], list[Metric]] = {}
-    stamps: dict[tuple[str, str, str], str] = {}
-    for cell, made_of in cells.items():
-        for m in metrics:
-            # What a metric is made from: the cell, and where it reads them the problems and the other cells.
-            parts = [made_of, *[asked] * m.reads_problem, *[everything] * (m.corpus is not None)]
-            stamp = made_of if len(parts) == 1 else hash_of(parts)
-            if store.derived_stamp("measures", m.id, *cell) != stamp:
-                stale.setdefault(cell, []).append(m)
-                stamps[*cell, m.name] = stamp
-    if not stale:
-        return
-    corpora: dict[str, Any] = {}
-    learning = {m.name: m for ms in stale.values() for m in ms if m.corpus is not None}
-    if learning:
-        observer.begin("measure", f"reference of {', '.join(learning)}", 1)
-        corpora = make_corpora(store, list(learning.values()))
-        observer.end()
-    tasks = [(cell, group) for cell in stale for group in store.row_groups(*cell)]
-    waiting = Counter(cell for cell, _ in tasks)
-    made: dict[int, dict[str, pa.Table]] = {}
-    observer.begin("measure", f"{len(metrics)} metrics, {len(stale)} cells", sum(group.rows for _, group in tasks))
-    for i, tables in measure_groups(store, [(group, stale[cell]) for cell, group in tasks], corpora=corpora):
-        cell, group = tasks[i]
-        made[i] = tables
-        waiting[cell] -= 1
-        if not waiting[cell]:
-            pieces = [made.pop(k) for k, (owner, _) in enumerate(tasks) if owner == cell]
-            for m in stale[cell]:
-                table = pa.concat_tables([piece[m.name] for piece in pieces])
-                store.write_measure(m.id, *cell, table, stamps[*cell, m.name])
-        observer.advance(group.rows)
-    observer.end()
-
-
-def _judge(store: Store, observer: Observer) -> None:
-    """One outcome per response, by thresholds that the baseline's correct responses set; again when anything changed."""
-    metrics = [m for m in all_metrics() if m.grain == "trace"]
-    made_of = [
-        [*cell]
-        + [store.derived_stamp("verdicts", policy, *cell) for policy in POLICIES]
-        + [store.derived_stamp("measures", m.id, *cell) for m in metrics]
-        for cell in store.cells()
-    ]
-    stamp = hash_of([made_of, store.baseline, RULES_VERSION])
-    if all(store.derived_stamp("measures", SYMPTOMS_TABLE, *cell) == stamp for cell in store.cells()):
-        return
-    observer.begin("measure", "outcomes", 1)
-    table = export_table(store)
-    judged = judge(table, calibrate(table, store.baseline))
-    for variant, benchmark in store.cells():
-        own = pc.and_(pc.equal(judged["variant"], variant), pc.equal(judged["benchmark"], benchmark))
-        store.write_measure(SYMPTOMS_TABLE, variant, benchmark, judged.filter(own), stamp)
-    observer.advance()
-    observer.end()
-
-
-# --------------------------------------------------------------------- bookkeeping
-class _Stopwatch:
-    """Collects what RunInfo says about one call."""
-
-    def __init__(self, command: str, clock: Callable[[], float] = time.perf_counter) -> None:
-        self.command, self.clock = command, clock
-        self.started = _now()
-        self.seconds: dict[str, float] = {}
-        self.traces_made = 0
-
-    @contextmanager
-    def timing(self, step: str) -> Iterator[None]:
-        start = self.clock()
-        try:
-            yield
-        finally:
-            self.seconds[step] = round(self.seconds.get(step, 0.0) + self.clock() - start, 3)
-
-    def info(self) -> RunInfo:
-        return RunInfo(
-            command=self.command,
-            started=self.started,
-            ended=_now(),
-            seconds=self.seconds,
-            traces_made=self.traces_made,
-            versions=_versions(),
-            host={"system": platform.platform(), "machine": platform.machine(), "cpus": str(os.cpu_count())},
-            git_state=_git_state(),
-        )
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _versions() -> dict[str, str]:
-    found = {"qrm-forensics": __version__, "python": platform.python_version()}
-    for name in ("torch", "transformers", "math-verify", "pyarrow", "numpy", "vllm"):
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
-
-
-def _git_state() -> str | None:
-    """Commit of the checkout that the program runs from, '+' if it has changes; None outside of one."""
-    here = Path(__file__).resolve().parent.parent
-    if not (here / ".git").exists():
-        return None
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "--short", "HEAD"], cwd=here, capture_output=True, text=True, timeout=5
-        )
-        changed = subprocess.run(["git", "status", "--porcelain"], cwd=here, capture_output=True, text=True, timeout=5)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return commit.stdout.strip() + "+" * bool(changed.stdout.strip()) if commit.returncode == 0 else None

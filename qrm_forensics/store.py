@@ -10,6 +10,7 @@
       traces/<variant>/<benchmark>/  journal.jsonl while it is written, part-*.parquet, then SEALED
       verdicts/<policy>/<variant>/<benchmark>.parquet     derived, deletable
       measures/<metric>.v<k>/<variant>/<benchmark>.parquet derived, deletable
+      analyses/<name>.json           derived from the whole run, deletable
 
 A part is written under a temporary name, fsynced and renamed, so a file that has
 its final name is whole.  ``SEALED`` is written last and names the planned keys.
@@ -452,6 +453,18 @@ class Store:
                 parts.append(table.cast(VERDICT_SCHEMA))
         return pa.concat_tables(parts)
 
+    def write_analysis(self, name: str, result: Any, stamp: str) -> None:
+        """Keep what was computed over a whole run (a JSON value), with the hash of what it was made from."""
+        write_text(self.root / "analyses" / f"{_safe(name)}.json", _json({"stamp": stamp, "result": result}))
+
+    def analysis(self, name: str) -> tuple[str, Any] | None:
+        """(stamp, result) of an analysis, None where there is no readable one (it is then made again)."""
+        try:
+            kept = json.loads((self.root / "analyses" / f"{_safe(name)}.json").read_text("utf-8"))
+            return str(kept["stamp"]), kept["result"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
     def measure_metadata(self, name: str) -> dict[str, str]:
         """What was written beside a measure's columns (the same for all its cells), such as thresholds."""
         for path in sorted((self.root / "measures" / _safe(name)).glob("*/*.parquet")):
@@ -521,7 +534,7 @@ def _remove_run(root: Path) -> None:
     try:
         for seal in (root / "traces").glob("*/*/SEALED"):
             seal.unlink()
-        for name in ("traces", "verdicts", "measures", "causes", "checkpoints", "calibration", "report"):
+        for name in ("traces", "verdicts", "measures", "analyses", "causes", "checkpoints", "calibration", "report"):
             if (root / name).exists():
                 shutil.rmtree(root / name)
         for name in ("problems.parquet", "study.json"):

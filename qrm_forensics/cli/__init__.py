@@ -116,8 +116,8 @@ def import_(
     as they are, and whatever numbers stand beside them.
     """
     from qrm_forensics.cli.progress import observer
+    from qrm_forensics.derive import derive
     from qrm_forensics.importers import has_responses, import_run, notices
-    from qrm_forensics.pipeline import derive
 
     target = out or RUNS / f"import-{paths[0].resolve().name}"
     with observer(f"qrm-forensics {' '.join(sys.argv[1:])}") as told:

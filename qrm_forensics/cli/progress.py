@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from qrm_forensics.pipeline import Observer
+from qrm_forensics.observing import Observer
 
 PLAIN_EVERY_SECONDS = 10.0
 
