@@ -102,7 +102,8 @@ def items_frame(table: pa.Table) -> pd.DataFrame:
     }
     statuses = [c for c in table.column_names if c.startswith("status_") and c not in columns]
     columns |= {name: table[name] for name in [*statuses, *table.column_names] if name not in columns}
-    return pa.table(columns).to_pandas(types_mapper=_PANDAS.get)
+    frame: pd.DataFrame = pa.table(columns).to_pandas(types_mapper=_PANDAS.get)
+    return frame
 
 
 _PANDAS = {
@@ -115,9 +116,9 @@ _PANDAS = {
 
 
 def content_hash(items: pd.DataFrame) -> str:
-    """SHA-256 of the items, whatever the order of rows and columns."""
+    """SHA-256 of the items, whatever the order of rows and columns; a column without a value counts for nothing."""
     ordered = items.sort_values(list(ITEM_KEY), kind="stable")
-    return hash_of({str(name): _plain(ordered[name]) for name in sorted(items.columns)})
+    return hash_of({str(name): _plain(ordered[name]) for name in sorted(items.columns) if items[name].notna().any()})
 
 
 def _plain(column: pd.Series) -> list[object]:
