@@ -49,7 +49,8 @@ class Rules:
     ``scorers``: policies that are compared; None for every one that both sides have.
     ``min_overlap``: share of the problems of either side that both must have, per benchmark, 0..1.
     ``allow``: names of ``ALLOWABLE`` differences that only warn.  ``require_known``: facts that are not known block.
-    ``planned``: benchmark -> problems; ``planned_samples``: samples per problem, on both sides.
+    ``planned``: benchmark -> problems; ``planned_samples``: samples per problem, on both sides; ``planned_seeds``: the
+    candidate's seeds of sampling, all of them.
     ``cluster``: column of the items that names which problems belong together (a passage, a year).
     ``slices``: columns; None for ``SLICES``.
     ``max_unscored``: share of responses without a verdict that is put up with, on each side.
@@ -71,6 +72,7 @@ class Rules:
     require_known: bool = False
     planned: Mapping[str, int] | None = None
     planned_samples: int | None = None
+    planned_seeds: tuple[int, ...] | None = None
     cluster: str | None = None
     slices: tuple[str, ...] | None = None
     max_unscored: float = 0.02
