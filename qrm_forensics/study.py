@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Self, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -104,31 +104,43 @@ def demo_study(max_new_tokens: int) -> Study:
 
 def load_study(path: Path) -> Study:
     """Read a study file.  Raises InputError that names the file and the key."""
+    return load_yaml(path, Study, "study", "name, models, recipes")
+
+
+Settings = TypeVar("Settings", bound=BaseModel)
+
+
+def load_yaml(path: Path, model: type[Settings], what: str, such_as: str) -> Settings:
+    """A YAML file that a person wrote, as ``model``.
+
+    ``what`` it is called and which keys it has (``such_as``) are for messages.  Raises InputError that names the
+    file, the key at fault and, for a misspelt key, the one that was probably meant.
+    """
     try:
         raw = yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: no such study file") from None
+        raise InputError(f"{path}: no such {what} file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read ({error})") from error
     except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-45
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
-        raise InputError(f"{path}: expected keys such as name, models, recipes; found {type(raw).__name__}")
+        raise InputError(f"{path}: expected keys such as {such_as}; found {type(raw).__name__}")
     try:
-        return Study.model_validate(raw)
+        return model.model_validate(raw)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
     except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error)}") from None
+        raise InputError(f"{path}: {_explain(error, model, what)}") from None
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, model: type[BaseModel], what: str) -> str:
     # A misspelt key also makes a required one missing; the misspelling is the thing to say.
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in first["loc"]) or "study"
+    where = ".".join(str(part) for part in first["loc"]) or what
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "extra_forbidden":
-        known = _keys_at(first["loc"][:-1])
+        known = _keys_at(model, first["loc"][:-1])
         near = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"unknown key {where!r}; {hint}"
@@ -136,14 +148,18 @@ def _explain(error: ValidationError) -> str:
     return f"{where}: {message}{more}"
 
 
-def _keys_at(location: tuple[Any, ...]) -> list[str]:
-    parts: dict[str, type[BaseModel]] = {
-        "benchmarks": BenchmarkSpec,
-        "sampling": Sampling,
-        "backend": BackendSpec,
-        "calibration": CalibrationSpec,
-        "recipes": Recipe,
-        "baseline": Recipe,
-    }
-    model: type[BaseModel] = parts.get(str(location[0]), Study) if location else Study
+def _keys_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
+    """The keys of the model that is found by following ``location`` down from ``model``."""
+    for part in location:
+        field = model.model_fields.get(str(part))
+        inner = _model_in(field.annotation) if field is not None else None
+        model = inner if inner is not None else model
     return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model in a type such as ``tuple[BenchmarkSpec, ...]``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(part) for part in get_args(annotation))
+    return next((part for part in found if part is not None), None)
