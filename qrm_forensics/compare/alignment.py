@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from qrm_forensics.compare.items import ITEM_KEY, Side, listed
-from qrm_forensics.compare.resampling import Floats, Ints
+from qrm_forensics.compare.resampling import Floats, Ints, regrouped
 from qrm_forensics.errors import InputError
 from qrm_forensics.records import Status
 
@@ -97,10 +97,8 @@ class Aligned:
         return len(self.ids)
 
     def groups_of(self, rows: NDArray[np.bool_]) -> Ints | None:
-        """Groups of the chosen problems as indices 0.. without gaps."""
-        if self.groups is None:
-            return None
-        return np.unique(self.groups[rows], return_inverse=True)[1].astype(np.int64)
+        """Groups of the chosen problems, [chosen]."""
+        return regrouped(self.groups, rows)
 
 
 def problem_ids(side: Side, benchmark: str) -> set[str]:

@@ -7,7 +7,8 @@ What blocks, and why:
 - ``gold``: a shared problem has another reference answer.  Nothing allows this one.
 - ``prompts``, ``sampling``, ``max_new_tokens``, ``scorer``: the responses were asked for, decoded, cut off or judged
   differently, so that a difference is not the checkpoint's.  The rules may allow each by name; it then warns.
-- ``planned``: the rules fixed the number of problems or samples, and this is another one.
+- ``planned``: the rules fixed the number of problems or samples, or the candidate's seeds, and these are others; a
+  benchmark that they name and a side lacks is blocked in ``benchmarks``.
 
 A fact that one side does not know is ``unknown``: shown, a warning, and no ground to block unless the rules ask
 for it.  Seeds of sampling may differ: that is the noise that everything here allows for.
@@ -53,7 +54,7 @@ class Check:
     benchmark: str | None = None
 
 
-def _made(
+def _checked(
     name: str, status: CheckStatus, severity: Severity, shown: Sequence[str], note: str, benchmark: str | None = None
 ) -> Check:
     baseline, candidate = shown
@@ -97,7 +98,7 @@ def check(baseline: Side, candidate: Side, rules: Rules = DEFAULT) -> Comparabil
         check_items(side)
     names = sorted(set(benchmarks(baseline)) | set(benchmarks(candidate)))
     shared = tuple(_shared(baseline, candidate, name) for name in names)
-    found = [_benchmarks(shared), *(_problems(s, rules) for s in shared if s.shared)]
+    found = [_benchmarks(shared, rules), *(_problems(s, rules) for s in shared if s.shared)]
     for counts in shared:
         if counts.shared:
             aligned = align(baseline, candidate, counts.benchmark)
@@ -128,7 +129,7 @@ def _shared(baseline: Side, candidate: Side, benchmark: str) -> Shared:
     return Shared(benchmark, len(first), len(second), len(first & second))
 
 
-def _benchmarks(shared: tuple[Shared, ...]) -> Check:
+def _benchmarks(shared: tuple[Shared, ...], rules: Rules) -> Check:
     first, second = (listed(s.benchmark for s in shared if getattr(s, side)) for side in ("baseline", "candidate"))
     apart = [s.benchmark for s in shared if not s.shared]
     if not any(s.shared for s in shared):
@@ -136,7 +137,8 @@ def _benchmarks(shared: tuple[Shared, ...]) -> Check:
         return Check("benchmarks", CheckStatus.DIFFERS, Severity.BLOCKS, first, second, note)
     if apart:
         note = f"Not compared, as no problem is on both sides: {listed(apart)}."
-        return Check("benchmarks", CheckStatus.DIFFERS, Severity.WARNS, first, second, note)
+        severity = Severity.BLOCKS if set(apart) & set(rules.planned or {}) else Severity.WARNS
+        return Check("benchmarks", CheckStatus.DIFFERS, severity, first, second, note)
     return Check("benchmarks", CheckStatus.OK, Severity.INFO, first, second, "")
 
 
@@ -165,11 +167,11 @@ def _hashes(aligned: Aligned, name: str) -> Check:
     counts = [f"{int(sum(v is not None for v in side))} of {len(aligned)} known" for side in (first, second)]
     if len(differing):
         note = f"The {what} of {len(differing)} shared problem(s) differ: {listed(map(str, differing), 4)}."
-        return _made(name, CheckStatus.DIFFERS, Severity.BLOCKS, counts, note, aligned.benchmark)
+        return _checked(name, CheckStatus.DIFFERS, Severity.BLOCKS, counts, note, aligned.benchmark)
     if not known.all():
         note = f"Whether the {what} of {int((~known).sum())} shared problem(s) are the same is not known."
-        return _made(name, CheckStatus.UNKNOWN, Severity.WARNS, counts, note, aligned.benchmark)
-    return _made(name, CheckStatus.OK, Severity.INFO, counts, "", aligned.benchmark)
+        return _checked(name, CheckStatus.UNKNOWN, Severity.WARNS, counts, note, aligned.benchmark)
+    return _checked(name, CheckStatus.OK, Severity.INFO, counts, "", aligned.benchmark)
 
 
 def _range(values: np.ndarray) -> str:
@@ -181,20 +183,20 @@ def _samples(aligned: Aligned) -> Check:
     sides = [side.samples() for side in (aligned.baseline, aligned.candidate)]
     shown = [_range(side) for side in sides]
     if (sides[0] == sides[1]).all() and sides[0].min() == sides[0].max():
-        return _made("samples", CheckStatus.OK, Severity.INFO, shown, "", aligned.benchmark)
+        return _checked("samples", CheckStatus.OK, Severity.INFO, shown, "", aligned.benchmark)
     ragged = any(side.min() != side.max() for side in sides)
     note = "Samples per problem differ; every problem counts once, with the mean of its samples."
     severity = Severity.WARNS if ragged else Severity.INFO
-    return _made("samples", CheckStatus.INFO, severity, shown, note, aligned.benchmark)
+    return _checked("samples", CheckStatus.INFO, severity, shown, note, aligned.benchmark)
 
 
 def _seeds(aligned: Aligned) -> Check:
     sides = [sorted(set(side.frame["seed"].astype(int))) for side in (aligned.baseline, aligned.candidate)]
     shown = [", ".join(map(str, s[:6])) + (", …" if len(s) > 6 else "") for s in sides]
     if sides[0] == sides[1]:
-        return _made("seeds", CheckStatus.OK, Severity.INFO, shown, "", aligned.benchmark)
+        return _checked("seeds", CheckStatus.OK, Severity.INFO, shown, "", aligned.benchmark)
     note = "Other seeds of sampling: part of what moved is the sampling."
-    return _made("seeds", CheckStatus.INFO, Severity.INFO, shown, note, aligned.benchmark)
+    return _checked("seeds", CheckStatus.INFO, Severity.INFO, shown, note, aligned.benchmark)
 
 
 def _truncated(aligned: Aligned, rules: Rules) -> Check:
@@ -206,25 +208,31 @@ def _truncated(aligned: Aligned, rules: Rules) -> Check:
     shown = [f"{100 * m:.1f} %" for m in means]
     if max(means) > rules.max_baseline_truncated:
         note = "Many responses were cut off: much of what is compared is the token limit."
-        return _made("truncated", CheckStatus.INFO, Severity.WARNS, shown, note, aligned.benchmark)
-    return _made("truncated", CheckStatus.INFO, Severity.INFO, shown, "", aligned.benchmark)
+        return _checked("truncated", CheckStatus.INFO, Severity.WARNS, shown, note, aligned.benchmark)
+    return _checked("truncated", CheckStatus.INFO, Severity.INFO, shown, "", aligned.benchmark)
 
 
 def _planned(aligned: Aligned, rules: Rules) -> Check:
-    """Whether the number of problems and samples is the one that was fixed before anybody looked."""
+    """Whether the number of problems and samples, and the seeds, are those that were fixed before anybody looked."""
     sides = [side.samples() for side in (aligned.baseline, aligned.candidate)]
     shown = [f"{len(aligned)} × {_range(side)}" for side in sides]
     problems = (rules.planned or {}).get(aligned.benchmark)
-    samples = rules.planned_samples
-    if problems is None and samples is None:
+    samples, seeds = rules.planned_samples, rules.planned_seeds
+    if problems is None and samples is None and seeds is None:
         note = "No number of problems was fixed beforehand; adding samples until the result pleases voids it."
-        return _made("planned", CheckStatus.INFO, Severity.INFO, shown, note, aligned.benchmark)
+        return _checked("planned", CheckStatus.INFO, Severity.INFO, shown, note, aligned.benchmark)
     as_planned = problems in (None, len(aligned)) and all(samples is None or bool((s == samples).all()) for s in sides)
     wanted = f"{'any' if problems is None else problems} × {'any' if samples is None else samples}"
+    if seeds is not None:
+        # The baseline's responses were there before: only the candidate's can be drawn again until they please.
+        used = sorted(set(aligned.candidate.frame["seed"].astype(int)))
+        shown[1] += f", seed {', '.join(map(str, used))}"
+        as_planned = as_planned and used == sorted(seeds)
+        wanted += f", seed {', '.join(map(str, sorted(seeds)))}"
     if as_planned:
-        return _made("planned", CheckStatus.OK, Severity.INFO, shown, f"Planned: {wanted}.", aligned.benchmark)
+        return _checked("planned", CheckStatus.OK, Severity.INFO, shown, f"Planned: {wanted}.", aligned.benchmark)
     note = f"Planned were {wanted} (problems × samples); another number is another experiment."
-    return _made("planned", CheckStatus.DIFFERS, Severity.BLOCKS, shown, note, aligned.benchmark)
+    return _checked("planned", CheckStatus.DIFFERS, Severity.BLOCKS, shown, note, aligned.benchmark)
 
 
 def _made_with(baseline: Side, candidate: Side) -> list[Check]:
@@ -251,11 +259,11 @@ def _made_with(baseline: Side, candidate: Side) -> list[Check]:
         shown = [_shown(v) for v in (a, b)]
         if a is None or b is None:
             unknown = "Not known on both sides, so it was not checked."
-            found.append(_made(name, CheckStatus.UNKNOWN, Severity.WARNS, shown, unknown))
+            found.append(_checked(name, CheckStatus.UNKNOWN, Severity.WARNS, shown, unknown))
         elif a == b:
-            found.append(_made(name, CheckStatus.OK, Severity.INFO, shown, ""))
+            found.append(_checked(name, CheckStatus.OK, Severity.INFO, shown, ""))
         else:
-            found.append(_made(name, CheckStatus.DIFFERS, severity, shown, note))
+            found.append(_checked(name, CheckStatus.DIFFERS, severity, shown, note))
     return found
 
 
@@ -272,12 +280,12 @@ def _age(baseline: Side, candidate: Side, rules: Rules) -> Check:
     times = [_time(side.facts.created) for side in (baseline, candidate)]
     shown = [side.facts.created or "not known" for side in (baseline, candidate)]
     if times[0] is None or times[1] is None:
-        return _made("age", CheckStatus.INFO, Severity.INFO, shown, "When the responses were made is not known.")
+        return _checked("age", CheckStatus.INFO, Severity.INFO, shown, "When the responses were made is not known.")
     days = (times[1] - times[0]).total_seconds() / 86400
     if days > rules.max_age_days:
         note = f"The baseline is {days:.0f} days older than the candidate; the rules allow {rules.max_age_days:g}."
-        return _made("age", CheckStatus.DIFFERS, Severity.WARNS, shown, note)
-    return _made("age", CheckStatus.OK, Severity.INFO, shown, "")
+        return _checked("age", CheckStatus.DIFFERS, Severity.WARNS, shown, note)
+    return _checked("age", CheckStatus.OK, Severity.INFO, shown, "")
 
 
 def _time(text: str | None) -> datetime | None:
@@ -295,5 +303,5 @@ def _versions(baseline: Side, candidate: Side) -> Check:
     differing = sorted(k for k in first.keys() | second.keys() if first.get(k) != second.get(k))
     shown = [", ".join(f"{k} {v[k]}" for k in differing if k in v) for v in (first, second)]
     if not differing:
-        return _made("versions", CheckStatus.OK, Severity.INFO, shown, "")
-    return _made("versions", CheckStatus.INFO, Severity.INFO, shown, "Made with other versions of these packages.")
+        return _checked("versions", CheckStatus.OK, Severity.INFO, shown, "")
+    return _checked("versions", CheckStatus.INFO, Severity.INFO, shown, "Made with other versions of these packages.")

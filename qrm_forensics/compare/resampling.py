@@ -99,6 +99,11 @@ def group_sums(values: Floats, groups: Ints | None) -> Floats:
     return values if groups is None else np.bincount(groups, values).astype(np.float64)
 
 
+def regrouped(groups: Ints | None, rows: NDArray[np.bool_]) -> Ints | None:
+    """Groups of the chosen problems as indices 0.. without gaps, [chosen]."""
+    return None if groups is None else np.unique(groups[rows], return_inverse=True)[1].astype(np.int64)
+
+
 def expanded(n: int, confidence: float) -> tuple[float, float]:
     """The two percentiles of a bootstrap over ``n`` units whose interval covers what a t interval would.
 
