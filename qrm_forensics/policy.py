@@ -132,9 +132,10 @@ class Policy(_Part):
     cluster: str | None = Field(
         None, description="Column whose value says which problems belong together (a passage, a year); null for none."
     )
-    slices: tuple[str, ...] = Field(
-        ("subject", "level", "length_band"),
-        description="Columns by which the problems are looked at in groups; length_band is the baseline's length in quarters.",
+    slices: tuple[str, ...] | None = Field(
+        None,
+        description="Columns of the baseline by which the problems are looked at in groups; length_band is its length in "
+        "quarters. Null for subject, level and length_band, where there are any.",
     )
     bootstrap: Bootstrap = Field(Bootstrap(), description=Bootstrap.__doc__)
 
@@ -145,7 +146,11 @@ class Policy(_Part):
             raise ValueError(
                 f"required: {unjudged[0]} has no margin, so it is not judged; give it one, or remove it here"
             )
-        for what, values in (("required", self.required), ("scorers", self.scorers or ()), ("slices", self.slices)):
+        for what, values in (
+            ("required", self.required),
+            ("scorers", self.scorers or ()),
+            ("slices", self.slices or ()),
+        ):
             if len(set(values)) < len(values):
                 raise ValueError(f"{what}: a name is there more than once")
         return self
