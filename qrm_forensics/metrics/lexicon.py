@@ -27,8 +27,8 @@ import pyarrow as pa
 from qrm_forensics.metrics.lexicon_kernels import (
     add_kernel,
     dense_kernel,
+    fill_kernel,
     judge_kernel,
-    regrow_kernel,
     regrow_pairs_kernel,
     types_kernel,
 )
@@ -55,7 +55,7 @@ LEAST_RESPONSES = 20
 LEAST_WORDS = 15_000
 #: Upper bounds of the tables: slots for words (16 bytes each) and for uses of words in problems (4 bytes each).
 WORD_SLOTS = 1 << 22
-PAIR_SLOTS = 1 << 25
+PAIR_SLOTS = 1 << 24
 
 _ROWS = 16
 
@@ -200,15 +200,17 @@ class _Builder:
     def _make_room(self, more: int) -> None:
         slots = _slots(self.n_words + more, len(self.keys))
         if slots > len(self.keys):
-            least = 0
-            if slots > WORD_SLOTS:
-                least = self._least(WORD_SLOTS // 2 - more)
+            least = self._least(WORD_SLOTS // 2 - more) if slots > WORD_SLOTS else 0
             kept = (self.keys != 0) & ((self.owners < 0) | (self.counts >= least))
-            slots = _slots(int(np.count_nonzero(kept)) + more, min(slots, WORD_SLOTS))
-            keys = np.zeros(slots, np.uint64)
-            owners, counts = np.empty(slots, np.int32), np.empty(slots, np.int32)
-            self.n_words = int(regrow_kernel(self.keys, self.owners, self.counts, least, keys, owners, counts))
-            self.keys, self.owners, self.counts = keys, owners, counts
+            words = self.keys[kept], self.owners[kept], self.counts[kept]
+            slots = _slots(len(words[0]) + more, min(slots, WORD_SLOTS))
+            if slots == len(self.keys):
+                self.keys.fill(0)  # the largest table is emptied and filled again, so that there are never two
+            else:
+                self.keys = np.zeros(slots, np.uint64)
+                self.owners, self.counts = np.empty(slots, np.int32), np.empty(slots, np.int32)
+            fill_kernel(*words, self.keys, self.owners, self.counts)
+            self.n_words = len(words[0])
         slots = min(_slots(self.n_pairs + more, len(self.pairs)), PAIR_SLOTS)
         if slots > len(self.pairs):
             pairs = np.zeros(slots, np.uint32)

@@ -257,18 +257,13 @@ def add_kernel(  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def regrow_kernel(keys, owners, counts, least, new_keys, new_owners, new_counts):  # type: ignore[no-untyped-def]
-    """Copy the words into empty tables, without those of one response that are counted fewer than ``least`` times."""
-    kept = 0
-    for i in range(keys.shape[0]):
-        if keys[i] == np.uint64(0) or (owners[i] >= 0 and counts[i] < least):
-            continue
-        slot = _slot_of(new_keys, keys[i])
-        new_keys[slot] = keys[i]
-        new_owners[slot] = owners[i]
-        new_counts[slot] = counts[i]
-        kept += 1
-    return kept
+def fill_kernel(words, of, times, keys, owners, counts):  # type: ignore[no-untyped-def]
+    """Put different words (hashes, owners and counts, each (k,)) into empty tables."""
+    for k in range(words.shape[0]):
+        slot = _slot_of(keys, words[k])
+        keys[slot] = words[k]
+        owners[slot] = of[k]
+        counts[slot] = times[k]
 
 
 @njit(cache=True, nogil=True)
