@@ -163,6 +163,14 @@ def _same(first: pd.Series, second: pd.Series) -> bool:
 
 
 def shared_scorers(sides: Sequence[Side], wanted: tuple[str, ...] | None) -> tuple[str, ...]:
-    """The policies by which every side was judged, in the order of the first; only ``wanted`` ones where given."""
+    """The policies by which every side was judged, in the order of the first side, or ``wanted`` in its order.
+
+    Raises InputError for a wanted one that did not judge every side.
+    """
     common = [p for p in sides[0].policies if all(p in side.policies for side in sides[1:])]
-    return tuple(p for p in common if wanted is None or p in wanted)
+    for name in wanted or ():
+        if name not in common:
+            raise InputError(
+                f"the rules ask for the scoring policy {name!r}; both sides were judged by {', '.join(common) or 'none'}"
+            )
+    return tuple(common) if wanted is None else wanted

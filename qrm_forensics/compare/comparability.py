@@ -4,6 +4,7 @@ What blocks, and why:
 
 - ``benchmarks``, ``problems``: nothing is shared, or a side lacks more problems than the rules put up with.
   What is shared is compared, and its number is said; a mean over one set is never set beside a mean over another.
+- ``policies``: no scoring policy judged both sides.
 - ``gold``: a shared problem has another reference answer.  Nothing allows this one.
 - ``prompts``, ``sampling``, ``max_new_tokens``, ``scorer``: the responses were asked for, decoded, cut off or judged
   differently, so that a difference is not the checkpoint's.  The rules may allow each by name; it then warns.
@@ -140,6 +141,19 @@ def _benchmarks(shared: tuple[Shared, ...], rules: Rules) -> Check:
         severity = Severity.BLOCKS if set(apart) & set(rules.planned or {}) else Severity.WARNS
         return Check("benchmarks", CheckStatus.DIFFERS, severity, first, second, note)
     return Check("benchmarks", CheckStatus.OK, Severity.INFO, first, second, "")
+
+
+def _policies(baseline: Side, candidate: Side) -> Check:
+    """Scoring policies that judged each side; only those of both are compared."""
+    sides = [side.policies for side in (baseline, candidate)]
+    shown = [", ".join(side) or "none" for side in sides]
+    if set(sides[0]) == set(sides[1]):
+        return _checked("policies", CheckStatus.OK, Severity.INFO, shown, "")
+    if not set(sides[0]) & set(sides[1]):
+        note = "No scoring policy judged both sides."
+        return _checked("policies", CheckStatus.DIFFERS, Severity.BLOCKS, shown, note)
+    note = "Only the scoring policies that judged both sides are compared."
+    return _checked("policies", CheckStatus.DIFFERS, Severity.WARNS, shown, note)
 
 
 def _problems(s: Shared, rules: Rules) -> Check:

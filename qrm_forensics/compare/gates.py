@@ -96,7 +96,8 @@ class BenchmarkGates:
     drift: Drift | None
 
 
-def _of_change(gate: Gate, change: Change, rules: Rules) -> Gate:
+def with_change(gate: Gate, change: Change, rules: Rules) -> Gate:
+    """The gate with the figures of a paired change, not yet adjusted."""
     return replace(
         gate,
         n=change.n,
@@ -117,7 +118,7 @@ def accuracy_gate(found: Accuracy, rules: Rules) -> Gate | None:
     if margin is None or found.same_as is not None:
         return None
     empty = Gate("accuracy", found.benchmark, found.scorer, "points", -1, margin, found.n)
-    return _of_change(empty, found.change, rules)
+    return with_change(empty, found.change, rules)
 
 
 def _flips_gate(found: Accuracy, rules: Rules, margin: float) -> Gate:
@@ -125,7 +126,7 @@ def _flips_gate(found: Accuracy, rules: Rules, margin: float) -> Gate:
     empty = Gate("flips", found.benchmark, found.scorer, "points", 1, margin, found.n)
     if found.noise_floor is None:
         return replace(empty, candidate=found.flips.rate, why=Why.NO_NOISE_FLOOR)
-    return _of_change(empty, found.noise_floor.excess, rules)
+    return with_change(empty, found.noise_floor.excess, rules)
 
 
 def _yes_no_gate(aligned: Aligned, column: str, rules: Rules, margin: float) -> Gate:
@@ -134,7 +135,7 @@ def _yes_no_gate(aligned: Aligned, column: str, rules: Rules, margin: float) -> 
     empty = Gate(column, aligned.benchmark, None, "points", 1, margin, int(rows.sum()))
     if not rows.any():
         return empty
-    return _of_change(empty, paired_change(x[rows], y[rows], rules, aligned.groups_of(rows)), rules)
+    return with_change(empty, paired_change(x[rows], y[rows], rules, aligned.groups_of(rows)), rules)
 
 
 def _length_gate(benchmark: str, found: LengthChange | None, margin: float) -> Gate:
@@ -170,8 +171,8 @@ def _outcomes_gate(benchmark: str, found: Drift | None, rules: Rules, margin: fl
     if found is None:
         return empty
     if top is None:  # nobody failed on either side
-        return _of_change(empty, paired_change(np.zeros(found.n), np.zeros(found.n), rules), rules)
-    gate = _of_change(empty, top.change, rules)
+        return with_change(empty, paired_change(np.zeros(found.n), np.zeros(found.n), rules), rules)
+    gate = with_change(empty, top.change, rules)
     open_to = [c.change.narrow.high for c in found.categories if c.failing and c.change.narrow is not None]
     narrow = None if gate.narrow is None else Interval(gate.narrow.low, max(open_to))
     return replace(gate, narrow=narrow, p_value=top.p_adjusted, detail=top.category)

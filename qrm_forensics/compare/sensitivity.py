@@ -13,7 +13,7 @@ from qrm_forensics.compare.alignment import Aligned
 
 @dataclass(frozen=True, slots=True)
 class Sensitivity:
-    """Two policies on one benchmark.
+    """Two policies on one benchmark, over ``n`` problems (of the first policy).
 
     ``baseline_disagreements`` and ``candidate_disagreements``: responses that one calls right and the other does not;
     ``*_gap``: accuracy under ``second`` less that under ``first``, 0..1.  ``robust``: both policies see the change with
@@ -23,6 +23,7 @@ class Sensitivity:
     benchmark: str
     first: str
     second: str
+    n: int
     baseline_disagreements: int
     candidate_disagreements: int
     baseline_gap: float
@@ -46,6 +47,7 @@ def sensitivity(aligned: Aligned, results: Sequence[Accuracy], alpha: float) -> 
                 benchmark=aligned.benchmark,
                 first=first.scorer,
                 second=other.scorer,
+                n=first.n,
                 baseline_disagreements=counts[0],
                 candidate_disagreements=counts[1],
                 baseline_gap=other.change.baseline - first.change.baseline,

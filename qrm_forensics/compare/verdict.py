@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from qrm_forensics.compare.accuracy import Accuracy
+from qrm_forensics.compare.change import Change
 from qrm_forensics.compare.comparability import Comparability
 from qrm_forensics.compare.gates import Gate, GateStatus, Why
 from qrm_forensics.compare.rules import Rules
@@ -77,18 +78,17 @@ class Decision:
         return self.verdict.exit_code
 
 
-def tier(result: Accuracy, p_adjusted: float, rules: Rules) -> Tier:
+def tier(change: Change, p_adjusted: float, rules: Rules) -> Tier:
     """Where one accuracy stands; ``p_adjusted`` is that of its gate."""
-    difference, margin = result.change.difference, rules.margin("accuracy")
-    if p_adjusted <= rules.alpha and abs(difference) >= rules.floor / 100 - 1e-12 and difference != 0:
-        return Tier.WORSE if difference < 0 else Tier.BETTER
-    if margin is None or result.equivalence is None:
+    margin = rules.margin("accuracy")
+    if p_adjusted <= rules.alpha and abs(change.difference) >= rules.floor / 100 - 1e-12 and change.difference != 0:
+        return Tier.WORSE if change.difference < 0 else Tier.BETTER
+    if margin is None:
         return Tier.OPEN
-    if result.equivalence.equivalent:
+    if change.equivalence(rules, margin).equivalent:
         return Tier.EQUIVALENT
-    interval = result.change.interval
-    spans = interval is None or interval.low < -margin <= 0 <= interval.high
-    return Tier.INSUFFICIENT if spans and result.detectable > margin else Tier.OPEN
+    spans = change.interval is None or change.interval.low < -margin <= 0 <= change.interval.high
+    return Tier.INSUFFICIENT if spans and change.detectable(rules) > margin else Tier.OPEN
 
 
 def decide(
@@ -128,7 +128,7 @@ def decide(
             tuple(_gained(r, gates, rules) for r in results if r.benchmark in better and _key(r) in told) + rest,
         )
     return Decision(
-        Verdict.NO_DIFFERENCE_SEEN, tuple(_no_difference(r, rules) for r in results if r.same_as is None) + rest
+        Verdict.NO_DIFFERENCE_SEEN, tuple(_no_difference(r, gates, rules) for r in results if r.same_as is None) + rest
     )
 
 
@@ -149,7 +149,7 @@ def _tiers(results: Sequence[Accuracy], gates: Sequence[Gate], rules: Rules) -> 
     for result in results:
         gate = _gate_of(result, gates)
         if gate is not None and gate.p_adjusted is not None:
-            found[_key(result)] = tier(result, gate.p_adjusted, rules)
+            found[_key(result)] = tier(result.change, gate.p_adjusted, rules)
     return found
 
 
@@ -205,11 +205,9 @@ def _insufficient(
             found.append(_share("candidate_unscored", r, share, rules.max_unscored))
         margin, interval = rules.margin("accuracy"), r.change.interval
         if told.get(_key(r)) is Tier.INSUFFICIENT and margin is not None and r.needed is not None:
-            slots: dict[str, Slot] = {"n": r.n, "needed": max(r.needed, r.n + 1), "detectable": 100 * r.detectable}
-            limits = _limits(interval, 1 - rules.alpha)
-            found.append(
-                reason("insufficient", benchmark=r.benchmark, scorer=r.scorer, margin=100 * margin, **slots, **limits)
-            )
+            slots = _seen(r, gates, rules) | _limits(interval, 1 - rules.alpha)
+            slots |= {"needed": max(r.needed, r.n + 1), "margin": 100 * margin}
+            found.append(reason("insufficient", benchmark=r.benchmark, scorer=r.scorer, **slots))
     for g in gates:
         if g.name in rules.required and g.status is not GateStatus.OK and g.name != "accuracy":
             found.append(reason("required_not_told", gate=g.name, benchmark=g.benchmark, why=str(g.why)))
@@ -258,14 +256,17 @@ def _gained(r: Accuracy, gates: Sequence[Gate], rules: Rules) -> Reason:
     return reason("improvement", benchmark=r.benchmark, scorer=r.scorer, n=r.n, p=p, **_points(r), **limits)
 
 
-def _no_difference(r: Accuracy, rules: Rules) -> Reason:
-    slots: dict[str, Slot] = {
-        "n": r.n,
-        "detectable": 100 * r.detectable,
-        **_points(r),
-        **_limits(r.change.interval, 1 - rules.alpha),
-    }
+def _no_difference(r: Accuracy, gates: Sequence[Gate], rules: Rules) -> Reason:
+    slots = _seen(r, gates, rules) | _points(r) | _limits(r.change.interval, 1 - rules.alpha)
     return reason("no_difference_seen", benchmark=r.benchmark, scorer=r.scorer, p=r.change.p_value(rules), **slots)
+
+
+def _seen(r: Accuracy, gates: Sequence[Gate], rules: Rules) -> dict[str, Slot]:
+    """What could have been seen: by this test alone, and in the worst case of the family that it is adjusted in."""
+    gate = _gate_of(r, gates)
+    family = max(gate.family, 1) if gate is not None else 1
+    in_family = r.change.detectable(rules, family)
+    return {"n": r.n, "detectable": 100 * r.detectable, "in_family": 100 * in_family, "family": family}
 
 
 def _moved(r: Accuracy, rules: Rules) -> Reason:
