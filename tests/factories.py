@@ -193,8 +193,8 @@ def _measures(traces: Sequence[Trace]) -> dict[str, pa.Table]:
     groups: dict[str, dict[str, pa.DataType]] = {
         "length.v1": {c: pa.int64() for c in ("n_words", "n_chars", "n_tokens", "n_steps")},
         "structure.v1": {c: pa.bool_() for c in ("closed", "boxed", "truncated")},
-        "markers.v1": {c: pa.int64() for c in MARKERS},
-        "diversity.v1": {c: pa.float64() for c in ("ttr", "ttr_last_2000", "mattr_500", "worst_window_ttr")},
+        "markers.v2": {f"{m}_count": pa.int64() for m in MARKERS},
+        "diversity.v2": {c: pa.float64() for c in ("ttr", "ttr_last_2k", "mattr_500", "worst_window_ttr")},
         "repetition.v1": {
             "tail_loop": pa.bool_(),
             "tail_loop_onset": pa.int64(),
@@ -227,9 +227,9 @@ def _row(text: str | None, finish: Finish) -> dict[str, Any]:
         "closed": "</think>" in text,
         "boxed": "\\boxed{" in text,
         "truncated": finish is Finish.LENGTH,
-        **{m: lower.count(m) for m in MARKERS},
+        **{f"{m}_count": lower.count(m) for m in MARKERS},
         "ttr": distinct,
-        "ttr_last_2000": len(set(lower[-2000:])) / len(lower[-2000:]),
+        "ttr_last_2k": len(set(lower[-2000:])) / len(lower[-2000:]),
         "mattr_500": distinct,
         "worst_window_ttr": distinct,
         "tail_loop": LOOP_UNIT * 2 in text,

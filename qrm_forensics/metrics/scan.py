@@ -12,19 +12,20 @@ Equal numbers mean equal text, exactly: the hash table that numbers them compare
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from qrm_forensics.metrics.scan_kernels import chars_kernel, static_tables, tokens_kernel, words_kernel
+from qrm_forensics.metrics.scan_kernels import blocks_kernel, chars_kernel, static_tables, tokens_kernel, words_kernel
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Ints: TypeAlias = npt.NDArray[np.int32]
+_Made = TypeVar("_Made")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +62,14 @@ class Scan:
         # Read-only whatever it came from: the kernels are then compiled for one type of array.
         self.data = data.view()
         self.data.setflags(write=False)
+        self._made: dict[Callable[[Scan], Any], Any] = {}
+
+    def once(self, make: Callable[[Scan], _Made]) -> _Made:
+        """``make(scan)``, made when first asked for and kept: for what several metrics share."""
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: _Made = self._made[make]
+        return made
 
     @cached_property
     def text(self) -> str:
@@ -89,12 +98,14 @@ class Scan:
     def ascii(self) -> bool:
         return self.n_chars == len(self.data)
 
+    @cached_property
+    def _blocks(self) -> npt.NDArray[np.int64]:
+        return np.empty(0, np.int64) if self.ascii else blocks_kernel(self.data)
+
     def chars(self, offsets: Sequence[int] | npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-        """Code-point offsets of ascending byte offsets."""
+        """Code-point offsets of byte offsets, in any order."""
         at = np.asarray(offsets, dtype=np.int64)
-        if at.size > 1 and bool((at[1:] < at[:-1]).any()):
-            raise ValueError("byte offsets must ascend")
-        return at if self.ascii else chars_kernel(self.data, at)
+        return at if self.ascii else chars_kernel(self.data, self._blocks, at)
 
     def char(self, offset: int) -> int:
         """The code-point offset of one byte offset."""

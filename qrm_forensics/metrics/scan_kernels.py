@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from qrm_forensics.metrics.lexemes import CODES
+from qrm_forensics.metrics.lexemes import CODES, LONGEST_WORD
 
 #: Kinds of pseudo-tokens.
 COMMAND, LETTERS, DIGIT, OTHER = 1, 2, 3, 4
@@ -38,10 +38,11 @@ def _character_classes() -> npt.NDArray[np.uint8]:
 
 
 def _known_words() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """The words of CODES as one byte string with bounds, and their codes."""
-    words = [word.encode("ascii") for word in CODES]
-    bounds = np.concatenate([[0], np.cumsum([len(w) for w in words])]).astype(np.int64)
-    return np.frombuffer(b"".join(words), np.uint8).copy(), bounds, np.array(list(CODES.values()), np.uint8)
+    """The words of CODES by length as one byte string, where those of each length begin in it, and their codes."""
+    words = sorted(CODES, key=len)
+    first = [sum(len(w) < length for w in words) for length in range(LONGEST_WORD + 2)]
+    text = np.frombuffer("".join(words).encode("ascii"), np.uint8).copy()
+    return text, np.array(first, np.int64), np.array([CODES[w] for w in words], np.uint8)
 
 
 _tables: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint8]] | None = None
@@ -205,21 +206,25 @@ def _folded(data, start, end, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _code_of(low, size, known, bounds, codes):  # type: ignore[no-untyped-def]
-    for w in range(codes.shape[0]):
-        if bounds[w + 1] - bounds[w] == size:
-            same = True
-            for k in range(size):
-                if known[bounds[w] + k] != low[k]:
-                    same = False
-                    break
-            if same:
-                return codes[w]
+def _code_of(low, size, known, first, codes):  # type: ignore[no-untyped-def]
+    """The code of low[:size]; ``known`` holds the words by length, the w-th of all at an offset of its own."""
+    at = 0
+    for length in range(size):
+        at += length * (first[length + 1] - first[length])
+    for w in range(first[size], first[size + 1]):
+        same = True
+        for k in range(size):
+            if known[at + k] != low[k]:
+                same = False
+                break
+        if same:
+            return codes[w]
+        at += size
     return np.uint8(0)
 
 
 @njit(cache=True, nogil=True)
-def tokens_kernel(data, classes, known, bounds, codes):  # type: ignore[no-untyped-def]
+def tokens_kernel(data, classes, known, first_known, codes):  # type: ignore[no-untyped-def]
     """(ids, low ids, starts, ends, kinds, codes), one entry per pseudo-token.
 
     Single ASCII characters are their own number (0 to 127); everything else is numbered from 128.
@@ -316,8 +321,8 @@ def tokens_kernel(data, classes, known, bounds, codes):  # type: ignore[no-untyp
             if named:
                 offset = 1 if kinds[count] == COMMAND else 0
                 length = _folded(data, begin + offset, i, buffer)
-                if 0 < length <= 16:
-                    code_of[entry] = _code_of(buffer, length, known, bounds, codes)
+                if 0 < length <= LONGEST_WORD:
+                    code_of[entry] = _code_of(buffer, length, known, first_known, codes)
             lh = np.uint64(0x9E3779B97F4A7C15)
             for k in range(begin, i):
                 b = data[k]
@@ -354,16 +359,33 @@ def tokens_kernel(data, classes, known, bounds, codes):  # type: ignore[no-untyp
     )
 
 
-@njit(cache=True, nogil=True)
-def chars_kernel(data, offsets):  # type: ignore[no-untyped-def]
-    """Code points before each of the byte offsets, which ascend."""
-    out = np.empty(offsets.shape[0], np.int64)
+#: Bytes from one count of code points to the next.
+_BLOCK = 256
+
+
+@njit(cache=True, nogil=True, inline="always")
+def _points(data, start, end):  # type: ignore[no-untyped-def]
+    """How many characters begin in data[start:end]."""
     points = 0
-    i = 0
-    for k in range(offsets.shape[0]):
-        while i < offsets[k]:
-            if (data[i] & 0xC0) != 0x80:
-                points += 1
-            i += 1
-        out[k] = points
+    for b in data[start:end]:  # a slice has no negative index, so this becomes vector code
+        points += (b & 0xC0) != 0x80
+    return points
+
+
+@njit(cache=True, nogil=True)
+def blocks_kernel(data):  # type: ignore[no-untyped-def]
+    """int64: code points before every _BLOCK-th byte."""
+    out = np.zeros(data.shape[0] // _BLOCK + 1, np.int64)
+    for k in range(1, out.shape[0]):
+        out[k] = out[k - 1] + _points(data, (k - 1) * _BLOCK, k * _BLOCK)
+    return out
+
+
+@njit(cache=True, nogil=True)
+def chars_kernel(data, blocks, offsets):  # type: ignore[no-untyped-def]
+    """Code points before each of the byte offsets."""
+    out = np.empty(offsets.shape[0], np.int64)
+    for i in range(offsets.shape[0]):
+        block = offsets[i] // _BLOCK
+        out[i] = blocks[block] + _points(data, block * _BLOCK, offsets[i])
     return out

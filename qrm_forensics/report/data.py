@@ -137,7 +137,7 @@ def load(store: Store) -> RunData:
         flags += [f.name for f in numbers if pa.types.is_boolean(f.type)]
         tables |= {f.name: f"measures/{name}" for f in numbers}
         if name.startswith("markers."):
-            markers = tuple(f.name for f in numbers if pa.types.is_integer(f.type) and not f.name.endswith("_total"))
+            markers = tuple(f.name for f in numbers if pa.types.is_integer(f.type) and f.name.endswith("_count"))
         columns = {
             f.name: table[f.name].to_pandas()
             if pa.types.is_string(f.type) or pa.types.is_large_string(f.type)

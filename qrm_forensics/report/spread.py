@@ -51,13 +51,18 @@ def build_markers(run: RunData, data: BenchmarkData, ledger: Ledger) -> tuple[Ma
         return ()
     made = {(v, kind): _per_1000(run, data, v, kind, ledger) for v in data.variants for kind in _KINDS}
     return tuple(
-        MarkerRow(variant, marker, *(made[variant, kind][marker] for kind in _KINDS))
+        MarkerRow(variant, _named(marker), *(made[variant, kind][marker] for kind in _KINDS))
         for marker in run.markers
         for variant in data.variants
     )
 
 
 _KINDS = ("overall", "right", "wrong")
+
+
+def _named(column: str) -> str:
+    """The marker that a column counts."""
+    return column.removesuffix("_count").replace("_", " ")
 
 
 def _per_1000(run: RunData, data: BenchmarkData, variant: str, kind: str, ledger: Ledger) -> dict[str, Claim]:
@@ -82,7 +87,7 @@ def _per_1000(run: RunData, data: BenchmarkData, variant: str, kind: str, ledger
     for i, marker in enumerate(run.markers):
         tables = dict.fromkeys([run.tables[marker], run.tables["n_words"]] + ["verdicts"] * (kind != "overall"))
         claim = Claim(
-            f"marker/{data.name}/{variant}/{marker}/{kind}",
+            f"marker/{data.name}/{variant}/{marker.removesuffix('_count')}/{kind}",
             None,
             Unit.PER_1000_WORDS,
             "definition.marker" if kind == "overall" else f"definition.marker_{kind}",

@@ -15,7 +15,19 @@ FILE = (
     Path(__file__).parents[2].parent
     / "shared/traces/outputs/inference/DeepSeek-R1-Distill-Qwen-1.5B-gptq-w4g128-tp1-seed42/AIME-90.jsonl"
 )
-NAMES = ("n_words", "n_chars", "n_steps", "wait", "but", "hmm", "so", "perhaps", "n_boxed", "closed", "tail_loop")
+NAMES = (
+    "n_words",
+    "n_chars",
+    "n_steps",
+    "wait_count",
+    "but_count",
+    "hmm_count",
+    "so_count",
+    "perhaps_count",
+    "n_boxed",
+    "closed",
+    "loop",
+)
 COUNTED = {
     10: (928, 4244, 52, 5, 3, 1, 25, 0, 2, True, False),
     26: (1209, 5395, 91, 8, 7, 4, 41, 0, 2, True, False),
@@ -27,7 +39,7 @@ COUNTED = {
 def test_measures_agree_with_what_was_counted_by_hand() -> None:
     imported = qrm.read([FILE])
     traces = [t for cell in imported.cells for t in cell.traces if t.source_index in COUNTED]
-    tables = run_metrics(to_table(traces, TRACE_SCHEMA))
+    tables = run_metrics(to_table(traces, TRACE_SCHEMA), ["length", "markers", "structure", "loops"])
     columns: dict[str, pa.ChunkedArray] = {n: t.column(n) for t in tables.values() for n in t.column_names}
     for row, trace in enumerate(traces):
         assert trace.source_index is not None

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import re
-
 import numpy as np
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from qrm_forensics.answers import after_thinking, last_box
-from qrm_forensics.metrics.copying import GRAM, copy_rate
-from qrm_forensics.metrics.diversity import previous_positions, window_types
-from qrm_forensics.metrics.length import count_steps
 from qrm_forensics.metrics.periodicity import MIN_REPEATS, MIN_TOKENS, SLACK, Run, tail_run
-from qrm_forensics.metrics.structure import balanced_boxes
 from qrm_forensics.metrics.tail_loop import has_tail_loop
 from qrm_forensics.metrics.textcodes import number, pseudo_tokens
-from qrm_forensics.metrics.wordcounts import words_of
 
 WORDS = ["wait", "Wait", "WAIT", "hmm", "let", "me", "Let me", "hold on", "double-check", "So,", "so", "x"]
 SIGNS = [" ", "\n", "\u00a0", ",", ".", "-", "_", "é", "ı", "İ", "\u212a", "ſ", "²", "한", "“", "7", "\\", "\ud800"]
@@ -98,51 +90,6 @@ def test_pseudo_tokens_equal_a_walk_over_the_characters(text: str) -> None:
     spelled = [text[a:b] for a, b in expected]
     same = [[a == b for a in spelled] for b in spelled]
     assert same == [[a == b for a in got.ids.tolist()] for b in got.ids.tolist()]
-
-
-@given(texts)
-def test_word_counts_equal_regular_expressions(text: str) -> None:
-    words = words_of(text)
-    for word in ("wait", "hmm", "so", "k", "x"):
-        assert words.count(word) == len(re.findall(rf"\b{word}\b", text, re.IGNORECASE)), word
-    assert words.count("wait") == len(re.findall(r"\bWait,?\b", text, re.IGNORECASE))
-    assert words.count_phrase("let", "me") == len(re.findall(r"\blet\s+me\b", text, re.IGNORECASE))
-    assert words.count_phrase("double", "check", " -") == len(
-        re.findall(r"\bdouble(?:\s+|-)check\b", text, re.IGNORECASE)
-    )
-
-
-@given(
-    st.lists(
-        st.sampled_from(["\\boxed{", "\\boxed {", "{", "}", "\\", "\\{", "\\}", "</think>", "5", " "]), max_size=30
-    ).map("".join)
-)
-def test_boxes_agree_with_the_strict_answer(text: str) -> None:
-    boxes = balanced_boxes(text)
-    assert bool(boxes) == (last_box(text) is not None)
-    start = after_thinking(text)
-    if start is not None:
-        assert any(b >= start for b in boxes) == (last_box(text, start) is not None)
-
-
-@given(st.lists(st.integers(0, 6), max_size=120), st.integers(1, 40))
-def test_window_types_equal_counting(ids: list[int], width: int) -> None:
-    assume(len(ids) >= width)
-    got = window_types(previous_positions(np.array(ids, dtype=np.int64)), width)
-    assert got.tolist() == [len(set(ids[i : i + width])) for i in range(len(ids) - width + 1)]
-
-
-@given(st.lists(st.sampled_from("abc"), max_size=200))
-def test_copy_rate_equals_counting(words: list[str]) -> None:
-    grams = [tuple(words[i : i + GRAM]) for i in range(len(words) - GRAM + 1)]
-    seen = [gram in grams[:i] for i, gram in enumerate(grams)]
-    rate = copy_rate(" ".join(words))
-    assert rate is None if not grams else abs((rate or 0.0) - sum(seen) / len(seen)) < 1e-12
-
-
-@given(st.lists(st.sampled_from(["a", " ", "\t", "\n", "\r", "\x0b"]), max_size=40).map("".join))
-def test_steps_equal_splitting_at_blank_lines(text: str) -> None:
-    assert count_steps(text) == sum(bool(block.strip()) for block in re.split(r"\n[^\S\n]*(?=\n)", text))
 
 
 @given(st.lists(st.text(max_size=3), max_size=50))

@@ -53,7 +53,7 @@ def again(claim: Claim, rows: pd.DataFrame) -> float | None:
     if kind in ("median", "mean"):
         return float(rows[last].dropna().agg(kind))
     if kind == "marker":
-        marker = parts[3]
+        marker = f"{parts[3]}_count"
         present = rows.dropna(subset=[marker, "n_words"])
         return float(1000 * present[marker].sum() / present["n_words"].sum())
     if kind == "overlap" and "=" in last:
