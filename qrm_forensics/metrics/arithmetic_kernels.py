@@ -1,0 +1,560 @@
+r"""The reader of equations: from tokens of mathematics to judged pairs of segments.
+
+A *segment* is what stands between two relations, or between a relation and the end of what
+can be read; a *link* is two segments with one ``=`` between them.  A link is judged where
+both segments are arithmetic throughout and nothing on their outer sides belongs to them.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numba import njit
+
+from qrm_forensics.metrics import arithmetic_values as av
+from qrm_forensics.metrics import mathwords as mw
+from qrm_forensics.metrics.arithmetic_values import kernel
+
+#: Verdicts on an equation.
+UNJUDGED, TRUE, ROUNDED, FALSE = range(4)
+
+#: Bytes before (for powers, and for the rest) and after a congruence within which no equation is called false.
+MODULAR_POWER: Final = 5000
+MODULAR_BEFORE: Final = 600
+MODULAR_AFTER: Final = 150
+
+# How a segment ends: not at all, with something attached, as a whole, with the '=' of a link.
+_GOES_ON, _TORN, _ENDS, _LINKS = range(4)
+
+
+@kernel
+def _reset(w, opening):  # type: ignore[no-untyped-def]
+    for k in range(av.STATE):
+        w[k] = 0
+    w[av.WANT] = 1
+    w[av.START] = -1
+    w[av.LITERAL] = -1
+    w[av.OPENING] = opening
+
+
+@kernel
+def _spoil(w):  # type: ignore[no-untyped-def]
+    _reset(w, 0)
+    w[av.BAD] = 1
+
+
+@kernel
+def _full(w):  # type: ignore[no-untyped-def]
+    return w[av.OPS] >= av.FULL or w[av.VALUES] >= av.FULL
+
+
+# --------------------------------------------------------------------------- building a segment
+
+
+@kernel
+def _top_op(w):  # type: ignore[no-untyped-def]
+    return w[av.OP0 + w[av.OPS] - 1] if w[av.OPS] > 0 else 0
+
+
+@kernel
+def _push_op(op, w):  # type: ignore[no-untyped-def]
+    w[av.OP0 + w[av.OPS]] = op
+    w[av.OPS] += 1
+
+
+@kernel
+def _operator(op, tight, w, f):  # type: ignore[no-untyped-def]
+    """An operator behind an operand; ``tight``: it stands between two numbers without blanks."""
+    above = _top_op(w)
+    good = not _full(w)
+    if op == av.RAISE:
+        if above == av.RAISE or above == av.NEGATE:
+            w[av.UNSURE] = 1  # 2^3^2, and -2^2, which many take for (-2)^2
+    elif good:
+        if above == av.DIVIDE and (op == av.DIVIDE or (op == av.MULTIPLY and tight)):
+            w[av.UNSURE] = 1  # 11/23 / 72/23, and 3*5/3*7
+        good = av.reduce(av.binding(op), w, f)
+        if good and w[av.OPS] == 0 and w[av.PARTS] < av.MAX_PARTS:
+            av.copy_row(0, av.PART0 + w[av.HALF] + w[av.PARTS], w, f)
+            w[av.PARTS] += 1
+    if good:
+        _push_op(op, w)
+        w[av.COUNT] += 1
+        w[av.JOINED] += op <= av.MULTIPLY
+        w[av.WANT] = 1
+        w[av.LITERAL] = -1
+    else:
+        _spoil(w)
+    av.hold(w, f)
+
+
+@kernel
+def _open(kind, inside, whole, w):  # type: ignore[no-untyped-def]
+    """A bracket whose content begins at byte ``inside``; ``whole``: it can hold an equation of its own."""
+    _push_op(kind, w)
+    k = av.BRACKET0 + 3 * w[av.OPENED]
+    w[k] = inside
+    w[k + 1] = w[av.COUNT]
+    w[k + 2] = whole
+    w[av.OPENED] += 1
+
+
+@kernel
+def _close(kind, w, f):  # type: ignore[no-untyped-def]
+    """Close the innermost bracket, of that kind (0: any but a parenthesis); its kind, 0 where it does not fit."""
+    closed = 0
+    if w[av.OPENED] > 0 and av.reduce(0, w, f):
+        innermost = _top_op(w)
+        if innermost == kind or (kind == 0 and innermost != av.PAREN):
+            w[av.OPS] -= 1
+            w[av.OPENED] -= 1
+            closed = innermost
+    av.hold(w, f)
+    return closed
+
+
+@kernel
+def _number(t, tokens, data, w, f):  # type: ignore[no-untyped-def]
+    first, end = tokens[t, mw.FIRST], tokens[t, mw.END]
+    last = tokens[t - 1, mw.KIND] if t > 0 else mw.LINE
+    alone = w[av.VALUES] == 0 and w[av.COUNT] == 0
+    places = av.push_number(data, first, end, w, f)
+    if places < 0:
+        _spoil(w)
+    else:
+        if last == mw.POWER and end - first > 1:
+            w[av.UNSURE] = 1  # 2^10 is 2^1 0 to LaTeX
+        if last == mw.LINE and places > 0 and w[av.START] == first:
+            w[av.LISTED] = 1
+        w[av.LITERAL] = places if alone else -1
+        w[av.WANT] = 0
+    av.hold(tokens, data, w, f)
+
+
+@kernel
+def _fraction(t, tokens, data, w, f):  # type: ignore[no-untyped-def]
+    r"""``\frac`` at token t; the number of tokens taken."""
+    following, first, end = tokens[t + 1, mw.KIND], tokens[t + 1, mw.FIRST], tokens[t + 1, mw.END]
+    taken = 2
+    w[av.COUNT] += 1
+    w[av.LITERAL] = -1
+    if following == mw.LEFT_BRACE:
+        _open(av.FRAC, tokens[t, mw.END], 0, w)
+        _open(av.NUMER, end, 0, w)
+    elif following == mw.NUMBER and end - first == 2:  # \frac12
+        av.push_number(data, first, first + 1, w, f)
+        av.push_number(data, first + 1, end, w, f)
+        w[av.WANT] = 0
+        if not av.apply(av.DIVIDE, w, f):
+            _spoil(w)
+    else:
+        _spoil(w)
+        taken = 1
+    av.hold(tokens, data, w, f)
+    return taken
+
+
+@kernel
+def _operand(t, left, tokens, data, w, f):  # type: ignore[no-untyped-def]
+    """Take token t where an operand can come, ``left`` as in ``read_equations``; the number of tokens taken."""
+    kind = tokens[t, mw.KIND]
+    last = tokens[t - 1, mw.KIND] if t > 0 else mw.LINE
+    attached = last == mw.WORD or last == mw.SYMBOL or last == mw.CLOSE or last == mw.RIGHT_BRACE
+    glued = attached and not tokens[t, mw.MARKS] & mw.GAP
+    taken = 1
+    if kind == mw.PLUS and (last == mw.EQUALS or last == mw.OPEN):
+        pass
+    elif _full(w):
+        _spoil(w)
+    else:
+        if w[av.START] < 0:
+            w[av.START] = tokens[t, mw.FIRST]
+            w[av.WHOLE] = left > 0 and not glued
+            w[av.UNSURE] = left == 2
+        if kind == mw.NUMBER:
+            _number(t, tokens, data, w, f)
+        elif kind == mw.MINUS and last != mw.WORD and _top_op(w) != av.NEGATE:
+            _push_op(av.NEGATE, w)
+        elif kind == mw.OPEN:
+            own = left > 0 and not glued and last != mw.SYMBOL and last != mw.NUMBER
+            _open(av.PAREN, tokens[t + 1, mw.FIRST], own, w)
+        elif kind == mw.LEFT_BRACE:
+            _open(av.BRACE, tokens[t, mw.END], 0, w)
+        elif kind == mw.FRACTION:
+            taken = _fraction(t, tokens, data, w, f)
+        else:
+            _spoil(w)
+    av.hold(tokens, data, w, f)
+    return taken
+
+
+@kernel
+def _closing(t, tokens, w, f):  # type: ignore[no-untyped-def]
+    r"""A closing bracket at token t; the number of tokens taken (``}{`` of a ``\frac`` are two)."""
+    brace = tokens[t, mw.KIND] == mw.RIGHT_BRACE
+    bracket = av.DENOM
+    while bracket == av.DENOM:  # the brace of a denominator closes the fraction as well
+        bracket = _close(0 if brace else av.PAREN, w, f)
+    taken = 1
+    if bracket == av.NUMER and tokens[t + 1, mw.KIND] == mw.LEFT_BRACE:
+        _push_op(av.DIVIDE, w)
+        w[av.WANT] = 1
+        _open(av.DENOM, tokens[t + 1, mw.END], 0, w)
+        taken = 2
+    elif bracket == 0 or bracket == av.NUMER:
+        _spoil(w)
+    elif tokens[t - 1, mw.KIND] == mw.NUMBER and tokens[t - 2, mw.FIRST] == w[av.START] and not w[av.OPENING]:
+        w[av.UNSURE] = 1  # (2) -3 + 4 = 1: the 2 may be a label
+    av.hold(tokens, w, f)
+    return taken
+
+
+@kernel
+def _onward(t, tokens, data, w, f):  # type: ignore[no-untyped-def]
+    """Take token t behind a complete operand; the number of tokens taken, 0 where it is an operand in its own right."""
+    kind = tokens[t, mw.KIND]
+    gap = tokens[t, mw.MARKS] & mw.GAP
+    following = tokens[t + 1, mw.KIND]
+    operand = kind == mw.OPEN or kind == mw.FRACTION or kind == mw.NUMBER  # 2(3 + 4), 2\frac{1}{2}, 3!2!
+    op = 0
+    if operand:
+        op = av.MULTIPLY
+        if kind == mw.FRACTION or gap or _top_op(w) == av.DIVIDE:
+            w[av.UNSURE] = 1
+    elif kind == mw.POWER or kind == mw.RAISED:
+        op = av.RAISE
+    elif mw.PLUS <= kind <= mw.OVER:
+        op = av.ADD + (kind - mw.PLUS)
+    taken = 1
+    if op:
+        _operator(op, not gap and following == mw.NUMBER, w, f)
+    if w[av.BAD]:
+        pass
+    elif operand:
+        taken = 0
+    elif kind == mw.CLOSE or kind == mw.RIGHT_BRACE:
+        taken = _closing(t, tokens, w, f)
+    elif kind == mw.RAISED:
+        if following == mw.RAISED or _full(w):
+            _spoil(w)
+        else:
+            av.push_integer(_raised_digit(data, tokens[t, mw.FIRST]), w, f)
+            w[av.WANT] = 0
+    elif kind == mw.BANG:
+        w[av.COUNT] += 1
+        w[av.LITERAL] = -1
+        if not av.factorial(w, f):
+            _spoil(w)
+    elif kind == mw.DOTS:
+        i = 2 * w[av.VALUES] - 1
+        f[i] = max(f[i], 10.0 ** -np.float64(w[av.LITERAL]))
+        w[av.UNSURE] = 1
+    av.hold(tokens, data, w, f)
+    return taken
+
+
+@kernel
+def _raised_digit(data, i):  # type: ignore[no-untyped-def]
+    """The digit that the superscript at byte i stands for."""
+    if data[i] == 0xC2:
+        return 1 if data[i + 1] == 0xB9 else np.int64(data[i + 1]) - 0xB0
+    return np.int64(data[i + 2]) - 0xB0
+
+
+# --------------------------------------------------------------------------- where a segment ends
+
+
+@kernel
+def _ending(t, tokens, w):  # type: ignore[no-untyped-def]
+    """What token t does to a segment that is complete so far."""
+    kind, gap = tokens[t, mw.KIND], tokens[t, mw.MARKS] & mw.GAP
+    last = t + 1 == tokens.shape[0]  # of the whole text, always a LINE
+    following = mw.LINE if last else tokens[t + 1, mw.KIND]
+    beyond = 0 if last else tokens[t + 1, mw.MARKS]
+    how = _TORN
+    if kind == mw.EQUALS:
+        how = _LINKS
+    elif mw.PLUS <= kind <= mw.POWER or kind == mw.RAISED or kind == mw.FRACTION:
+        how = _GOES_ON
+    elif kind == mw.WORD:
+        if gap and not tokens[t, mw.MARKS] & mw.BEFORE_UNSURE:
+            how = _ENDS
+    elif kind == mw.STOP or kind == mw.BREAK or kind == mw.BOX:
+        if following == mw.LEFT_BRACE:
+            beyond = tokens[t + 2, mw.MARKS]  # \text{ mod }
+        # "= 240, 005" is a number with a blank in it.
+        blank = tokens[t, mw.MARKS] & mw.COMMA and beyond & mw.TRIPLE
+        if not blank and not beyond & mw.BEFORE_UNSURE:
+            how = _ENDS
+    elif kind == mw.LINE:
+        if following == mw.EQUALS:
+            how = _GOES_ON
+        elif following != mw.PLUS and not mw.TIMES <= following <= mw.POWER:
+            how = _ENDS
+    elif kind == mw.CLOSE or kind == mw.RIGHT_BRACE:
+        if w[av.OPENED] > 0:
+            how = _GOES_ON
+        elif w[av.OPENING] and not mw.PLUS <= following <= mw.POWER:
+            how = _ENDS
+    elif kind == mw.OPEN:
+        if following == mw.WORD:
+            if gap and not beyond & mw.BEFORE_UNSURE:
+                how = _ENDS
+        elif following == mw.NUMBER or following == mw.MINUS or following == mw.OPEN or following == mw.FRACTION:
+            how = _GOES_ON
+    elif kind == mw.BANG:
+        inside = mw.PLUS <= following <= mw.CLOSE or following == mw.RIGHT_BRACE
+        inside = inside or following == mw.EQUALS or following == mw.RELATION
+        how = _GOES_ON if inside or (following == mw.NUMBER and not beyond & mw.GAP) else _ENDS
+    elif kind == mw.NUMBER:
+        if not gap and tokens[t - 1, mw.KIND] == mw.BANG:
+            how = _GOES_ON
+    elif kind == mw.DOTS:
+        if not gap and tokens[t - 1, mw.KIND] == mw.NUMBER and w[av.LITERAL] > 0:
+            how = _GOES_ON
+    elif kind == mw.RELATION or kind == mw.QUESTION:
+        how = _ENDS
+    av.hold(tokens, w)
+    return how
+
+
+@kernel
+def _completed(how, w, f):  # type: ignore[no-untyped-def]
+    """Evaluate the segment, or what stands before an '=' in its innermost bracket; False where it is not whole."""
+    product = w[av.OPENED] == 0 and _top_op(w) >= av.MULTIPLY
+    good = True
+    for least in range(2, -1, -2):
+        good = good and av.reduce(least, w, f)
+        if least == 2 and product and good and w[av.OPS] > 0:
+            w[av.TAILED] = 1
+            av.copy_row(w[av.VALUES] - 1, av.TAIL, w, f)
+    if good and w[av.OPENED] == 0:
+        good = w[av.WHOLE] == 1
+    elif good:
+        good = how == _LINKS and _top_op(w) == av.PAREN
+        k = av.BRACKET0 + 3 * (w[av.OPENED] - 1)
+        if good:
+            good = w[k + 2] == 1
+            w[av.START] = w[k]
+            w[av.COUNT] -= w[k + 1]
+        w[av.LITERAL] = -1
+        w[av.OPENING] = w[av.PARTS] = w[av.TAILED] = 0
+    av.hold(w, f)
+    return good
+
+
+@kernel
+def _keep(w, f):  # type: ignore[no-untyped-def]
+    """Make the segment that has been evaluated the one before the '='."""
+    for k in range(av.STATE):
+        w[av.BEFORE + k] = w[k]
+    av.copy_row(w[av.VALUES] - 1, av.PREVIOUS, w, f)
+    if w[av.TAILED]:
+        av.copy_row(av.TAIL, av.PREVIOUS_TAIL, w, f)
+    w[av.HALF] = av.MAX_PARTS - w[av.HALF]
+    av.hold(w, f)
+
+
+# --------------------------------------------------------------------------- judging a link
+
+
+@kernel
+def _near(exact, error, shown, places):  # type: ignore[no-untyped-def]
+    """Whether ``shown`` is ``exact`` (give or take ``error``), rounded to that many places or cut off there."""
+    unit = 10.0 ** -np.float64(places)
+    error += 1e-13 * abs(exact)
+    rounded = abs(exact - shown) <= 0.5 * unit + error
+    return rounded or (exact * shown >= 0 and -error <= abs(exact) - abs(shown) < unit + error)
+
+
+@kernel
+def _rounded(w, f):  # type: ignore[no-untyped-def]
+    """Whether the two sides agree to the places that are shown."""
+    one, other = f[2 * av.PREVIOUS], f[2 * w[av.VALUES] - 2]
+    e, d = f[2 * av.PREVIOUS + 1], f[2 * w[av.VALUES] - 1]
+    if not (w[av.BEFORE + av.BROKEN] or w[av.BROKEN]):
+        near = False
+    elif w[av.LITERAL] >= 0:
+        near = _near(one, e, other, w[av.LITERAL])
+    elif w[av.BEFORE + av.LITERAL] >= 0:
+        near = _near(other, d, one, w[av.BEFORE + av.LITERAL])
+    else:
+        near = abs(one - other) <= e + d + 1e-13 * abs(one)
+    av.hold(w, f)
+    return near
+
+
+@kernel
+def _abbreviated(w):  # type: ignore[no-untyped-def]
+    """Whether an '=' that does not hold stands for "and on", as in sums that are worked off along the way."""
+    top = w[av.VALUES] - 1
+    running = w[av.PARTS] > 0 and av.same(av.PREVIOUS, av.PART0 + w[av.HALF], w)  # 2 + 3 = 5 + 1 = 6
+    tail = w[av.BEFORE + av.TAILED] and av.same(top, av.PREVIOUS_TAIL, w)  # 15 + 4 * 3 = 12
+    if running or tail:
+        return True
+    if w[av.JOINED] > 0:  # 2 + 3 + 4 = 2 + 3 = 5, 5 + 4 = 9
+        for k in range(w[av.BEFORE + av.PARTS]):
+            if av.same(top, av.PART0 + av.MAX_PARTS - w[av.HALF] + k, w):
+                return True
+    return False
+
+
+@kernel
+def _cut_thousands(comma, w, f):  # type: ignore[no-untyped-def]
+    """Whether the right side may be the first digits of a number with a blank behind its comma: 9 * 9216 = 82, 944."""
+    one, other = f[2 * av.PREVIOUS], f[2 * w[av.VALUES] - 2]
+    cut = w[av.LITERAL] == 0 and (1 if comma else 10) <= abs(other) < 1000
+    cut = cut and (abs(one / 1e3 - other) < 2 or abs(one / 1e6 - other) < 2)
+    av.hold(w, f)
+    return cut
+
+
+@kernel
+def _judge(comma, w, f):  # type: ignore[no-untyped-def]
+    """The verdict on the segment before the '=' and the one that has just been evaluated."""
+    top = w[av.VALUES] - 1
+    verdict = FALSE
+    if w[av.BEFORE + av.COUNT] == 0 and w[av.COUNT] == 0:
+        verdict = UNJUDGED
+    elif av.same(av.PREVIOUS, top, w):
+        verdict = TRUE
+    elif not (np.isfinite(f[2 * av.PREVIOUS]) and np.isfinite(f[2 * top])):
+        verdict = UNJUDGED
+    elif _rounded(w, f):
+        verdict = ROUNDED
+    elif w[av.BEFORE + av.LISTED] and w[av.BEFORE + av.DECIMALS] + w[av.DECIMALS] == 1:
+        verdict = UNJUDGED  # item 9 of a list, without a blank: 9.12 * 2 = 24
+    elif w[av.BEFORE + av.UNSURE] or w[av.UNSURE] or _abbreviated(w) or _cut_thousands(comma, w, f):
+        verdict = UNJUDGED
+    av.hold(w, f)
+    return verdict
+
+
+@kernel
+def _withdraw(found, first, count):  # type: ignore[no-untyped-def]
+    for k in range(first, count):
+        if found[k, 0] == FALSE:
+            found[k, 0] = UNJUDGED
+
+
+# --------------------------------------------------------------------------- the pass
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def read_equations(data, tokens):  # type: ignore[no-untyped-def]
+    """(true equations, array (k, 3) of the rounded and false ones: verdict, first byte, byte behind the last)."""
+    m = tokens.shape[0]
+    room = 0
+    for t in range(m):
+        room += tokens[t, mw.KIND] == mw.EQUALS
+    found = np.empty((room, 3), np.int64)
+    count = 0
+    n_true = 0
+    w = np.zeros(av.SIZE, np.int64)
+    f = np.zeros(av.SIZE_FLOATS, np.float64)
+    _reset(w, 0)
+    chained = False  # whether the segment before the last '=' is kept
+    left = 1  # whether what stands to the left leaves the next segment whole; 2: a bullet or a minus sign
+    doubted = False  # whether this clause has raised a doubt
+    live = 0  # the first entry of this sentence
+    newest = 0  # the same, or that of the sentence before as long as no more than a negation has come since
+    modular = -MODULAR_POWER  # where the last congruence was
+    t = 0
+    while t < m:
+        kind, marks = tokens[t, mw.KIND], tokens[t, mw.MARKS]
+        complete = w[av.START] >= 0 and w[av.WANT] == 0 and w[av.BAD] == 0
+        how = _ending(t, tokens, w) if complete else _GOES_ON
+        if how != _GOES_ON:
+            whole = _completed(how, w, f)
+            if whole and how != _TORN and chained and w[av.OPENING]:
+                verdict = _judge(marks & mw.COMMA, w, f)
+                start = w[av.BEFORE + av.START]
+                if verdict == FALSE:
+                    reach = MODULAR_POWER if w[av.POWERED] or w[av.BEFORE + av.POWERED] else MODULAR_BEFORE
+                    if doubted or kind == mw.BANG or start - modular < reach:
+                        verdict = UNJUDGED
+                if verdict == TRUE:
+                    n_true += 1
+                elif verdict != UNJUDGED:
+                    found[count, 0] = verdict
+                    found[count, 1] = start
+                    found[count, 2] = w[av.STOPPED]
+                    count += 1
+            chained = whole and how == _LINKS
+            if chained:
+                _keep(w, f)
+            _reset(w, how == _LINKS)
+            complete = False
+            left = how != _TORN
+
+        last = tokens[t - 1, mw.KIND] if t > 0 else mw.LINE
+        waiting = w[av.OPENING] == 1 and w[av.START] < 0  # right behind an '='
+        arithmetic = kind <= mw.FRACTION
+        if complete and not arithmetic:
+            arithmetic = kind == mw.RAISED or kind == mw.BANG or kind == mw.DOTS
+        # The brace of \text{ is none of arithmetic's, nor that of \boxed{ around a whole equation.
+        wrapping = kind == mw.LEFT_BRACE and (last == mw.BREAK or (last == mw.BOX and not waiting))
+        if how == _LINKS or wrapping:
+            pass
+        elif arithmetic:
+            if last == mw.WORD and (kind == mw.CLOSE or kind == mw.RIGHT_BRACE):
+                left = 1
+            elif w[av.BAD] == 0:
+                if kind == mw.NUMBER and t > 1 and tokens[t - 2, mw.KIND] == mw.NUMBER:
+                    if last == mw.STOP and marks & mw.TRIPLE:
+                        left = 0  # "63, 000 + 1,536"
+                    elif last == mw.WORD and tokens[t + 1, mw.KIND] == mw.OVER:
+                        left = 0  # "67 and 20/60"
+                taken = _onward(t, tokens, data, w, f) if complete else 0
+                if taken == 0:
+                    taken = _operand(t, 0 if complete else left, tokens, data, w, f)
+                t += taken - 1
+                w[av.STOPPED] = tokens[t, mw.END]
+                if w[av.BAD]:
+                    chained = False
+                    left = 0
+        elif complete and kind == mw.LINE:
+            pass  # the next line goes on with '='
+        elif waiting and (kind == mw.BOX or kind == mw.BREAK or (kind == mw.LINE and last == mw.EQUALS)):
+            pass
+        elif not arithmetic:
+            chained = False
+            if w[av.START] >= 0 or w[av.BAD] or w[av.OPENING]:
+                _reset(w, 0)
+            if kind == mw.EQUALS:
+                w[av.OPENING] = 1
+                left = 1
+            elif kind == mw.WORD:
+                left = 0 if marks & mw.AFTER_UNSURE else 1
+                if marks & (mw.DOUBT | mw.ASSURE):
+                    doubted = marks & mw.DOUBT != 0
+                if marks & mw.UNDO:
+                    _withdraw(found, live, count)
+                if marks & mw.TRUTH and t > 0 and tokens[t - 1, mw.MARKS] & mw.NEGATION:
+                    _withdraw(found, newest, count)
+                if not marks & mw.NEGATION:
+                    newest = live
+            elif kind == mw.LINE or kind == mw.STOP or kind == mw.BREAK:
+                dangling = mw.PLUS <= last <= mw.POWER or last == mw.EQUALS
+                left = 0 if dangling else (2 if marks & mw.BULLET else 1)
+            elif kind == mw.RELATION or kind == mw.QUESTION or kind == mw.BANG:
+                left = 1
+            elif kind != mw.BOX:
+                left = 0
+            if marks & mw.MODULAR and kind != mw.NUMBER:
+                modular = tokens[t, mw.FIRST]
+                k = count
+                while k > 0 and found[k - 1, 2] > modular - MODULAR_AFTER:
+                    k -= 1
+                _withdraw(found, k, count)
+        if kind == mw.QUESTION:
+            _withdraw(found, live, count)
+        stop = kind == mw.QUESTION or kind == mw.BANG or kind == mw.LINE
+        if stop or kind == mw.STOP:
+            doubted = False
+            if stop or not marks & (mw.COMMA | mw.COLON):
+                newest = live if count > live else newest
+                live = count
+        t += 1
+    return n_true, found[:count][found[:count, 0] != UNJUDGED]
