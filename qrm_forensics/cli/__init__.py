@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qrm_forensics import __version__
+from qrm_forensics.cli.compare import COMMANDS
 from qrm_forensics.errors import ForensicsError, InputError
 
 if TYPE_CHECKING:
@@ -232,6 +233,10 @@ def doctor(as_json: bool) -> None:
     for f in findings:
         mark = click.style("ok     ", fg="green") if f.ok else click.style("missing", fg="yellow")
         click.echo(f"{f.name:<{width}}  {mark}  {f.found}" + (f"  ({f.remedy})" if f.remedy else ""))
+
+
+for _command in COMMANDS:
+    cli.add_command(_command)
 
 
 def _run(folder: Path | None) -> Store:

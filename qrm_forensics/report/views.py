@@ -33,6 +33,11 @@ FULL_TINT = 0.4
 _STATUS_TONES = {"correct": "good", "wrong": "bad", "missing": "warning", "unscored": "info"}
 
 
+def anchor_name(language: str, *parts: str) -> str:
+    """``ko:accuracy/MATH-500``: letters, digits and ``._=,/-`` only, as id and as link target."""
+    return f"{language}:" + "/".join(re.sub(r"[^\w./=,-]", "_", part) for part in parts)
+
+
 class View:
     """One language of one report.  Anchors are unique in a page and stay the same from run to run."""
 
@@ -44,9 +49,9 @@ class View:
         self.texts = replace(texts, link=self.link)
 
     def anchor(self, *parts: str) -> str:
-        """``ko:accuracy/MATH-500``: letters, digits and ``._=,/-`` only, as id and as link target."""
+        """``anchor_name`` of these parts, with a number behind it where another part has that name."""
         if parts not in self._anchors:
-            wanted = f"{self.texts.language}:" + "/".join(re.sub(r"[^\w./=,-]", "_", part) for part in parts)
+            wanted = anchor_name(self.texts.language, *parts)
             name, again = wanted, 2
             while name in self._taken:
                 name, again = f"{wanted}~{again}", again + 1

@@ -1,0 +1,108 @@
+"""A comparison in a few lines of plain text; colours are the terminal's business, not this module's."""
+
+from __future__ import annotations
+
+import textwrap
+import unicodedata
+from collections.abc import Sequence
+
+from qrm_forensics.compare.comparability import Severity
+from qrm_forensics.compare.comparison import Comparison
+from qrm_forensics.report.gate.texts import GateTexts
+from qrm_forensics.report.visible import shown_text
+
+WIDTH = 100
+_NAME = 28
+
+
+def to_terminal(comparison: Comparison, texts: GateTexts) -> str:
+    """A table of accuracies, one of gates, the checks that matter, and the reasons in plain language; no verdict line."""
+    c, t = comparison, texts
+    parts = []
+    if c.results:
+        heads = ["benchmark", "scorer", "n", "baseline", "candidate", "difference", "lost_gained", "flips", "p"]
+        rows = [
+            [
+                _name(r.benchmark),
+                t.policy(r.scorer),
+                t.count(r.n),
+                t.share(r.change.baseline),
+                t.share(r.change.candidate),
+                t.change(r.change.difference, r.change.interval),
+                f"{t.count(r.lost)} / {t.count(r.gained)}",
+                t.share(r.flips.rate),
+                t.p_value(r.change.p_value(c.rules)),
+            ]
+            for r in c.results
+        ]
+        parts.append(columns([[t.say(f"col.{h}") for h in heads], *rows], left=2))
+    if c.gates:
+        heads = ["gate", "benchmark", "baseline", "candidate", "change", "margin", "status"]
+        rows = [
+            [
+                t.gate_name(g) + (f" ({t.policy(g.scorer)})" if g.scorer else ""),
+                _name(g.benchmark),
+                t.gate_side(g, "baseline"),
+                t.gate_side(g, "candidate"),
+                t.gate_change(g),
+                t.gate_margin(g),
+                t.gate_status(g),
+            ]
+            for g in c.gates
+        ]
+        parts.append(columns([[t.say(f"col.{h}") for h in heads], *rows], left=2))
+    parts += [_checks(c, t), "\n".join(_wrapped(t.reason(r)) for r in c.decision.reasons)]
+    return "\n\n".join(part for part in parts if part)
+
+
+def verdict_line(comparison: Comparison, texts: GateTexts) -> str:
+    """``Regression: awq-w3g128 against bf16``."""
+    names = {side: _name(getattr(comparison, side).name, 60) for side in ("candidate", "baseline")}
+    title = texts.say("title", **names)
+    return f"{texts.named('verdict', comparison.verdict)}: {title}"
+
+
+def _name(text: str, most: int = _NAME) -> str:
+    """A name that fits; of a long one its ends, as the recipe often comes last."""
+    shown = shown_text(text)
+    half = (most - 1) // 2
+    return shown if len(shown) <= most else f"{shown[:half]}…{shown[-half:]}"
+
+
+def _checks(c: Comparison, t: GateTexts) -> str:
+    """What blocks and what differs, one line each; what is merely not known, in one line together."""
+    lines, unknown = [], []
+    for check in c.comparability.checks:
+        name = t.named("check", check.name) + (f" ({_name(check.benchmark)})" if check.benchmark else "")
+        if check.severity is Severity.BLOCKS or (check.severity is Severity.WARNS and check.status != "unknown"):
+            values = f" [{check.baseline} / {check.candidate}]" if check.baseline or check.candidate else ""
+            lines.append(_wrapped(f"{t.named('severity', check.severity)}: {name}: {check.note}{values}"))
+        elif check.severity is Severity.WARNS:
+            unknown.append(name)
+    if unknown:
+        lines.append(_wrapped(t.say("unchecked", names=", ".join(unknown))))
+    return "\n".join(lines)
+
+
+def _wrapped(text: str) -> str:
+    return textwrap.fill(
+        shown_text(" ".join(text.split())), WIDTH, initial_indent="- ", subsequent_indent="  ", break_long_words=False
+    )
+
+
+def width(text: str) -> int:
+    """Columns of a terminal that a text takes; Korean letters take two."""
+    return sum(0 if unicodedata.combining(ch) else 1 + (unicodedata.east_asian_width(ch) in "WF") for ch in text)
+
+
+def columns(rows: Sequence[Sequence[str]], left: int) -> str:
+    """Rows under each other, the first ``left`` columns to the left and the others to the right."""
+    widths = [max(width(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = [
+            cell + " " * (w - width(cell)) if i < left else " " * (w - width(cell)) + cell
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)

@@ -1,0 +1,150 @@
+"""The words of a gate in one language: catalogues under ``locales``, and the sentences of a comparison in it.
+
+English reasons are those of :mod:`qrm_forensics.compare.sentences`; every other language translates them in its
+catalogue, as ``gate.reason.<key>`` with the same slots in Python's format syntax.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+from babel.messages.pofile import read_po
+
+from qrm_forensics.compare.gates import Gate
+from qrm_forensics.compare.sentences import SENTENCES, Reason
+from qrm_forensics.compare.shares import Interval
+from qrm_forensics.report.i18n import MissingMessage, Texts, catalogue, check_languages
+from qrm_forensics.report.model import Claim, Unit
+from qrm_forensics.report.numbers import ABSENT, Numbers
+from qrm_forensics.symptoms.describe import catalogue as outcome_catalogue
+
+LOCALES = Path(__file__).with_name("locales")
+_REASON = "gate.reason."
+
+
+@cache
+def gate_catalogue(language: str) -> Mapping[str, str]:
+    """Key to message of one language."""
+    with (LOCALES / f"{language}.po").open("rb") as file:
+        messages = read_po(file, locale=language, abort_invalid=True)
+    return {str(m.id): str(m.string) for m in messages if m.id and m.string and not m.fuzzy}
+
+
+@dataclass(frozen=True)
+class GateTexts:
+    """Words and numbers of one language.  What is returned is plain text, not escaped for anything."""
+
+    language: str
+    texts: Texts
+    outcomes: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, language: str) -> GateTexts:
+        """Raises InputError for a language without a catalogue."""
+        (checked,) = check_languages([language])
+        messages = {**catalogue(checked), **gate_catalogue(checked)}
+        labels = outcome_catalogue(checked)
+        return cls(checked, Texts(checked, Numbers.of(checked), messages), labels)
+
+    @property
+    def numbers(self) -> Numbers:
+        return self.texts.numbers
+
+    def say(self, key: str, /, **slots: str | int) -> str:
+        """The message ``gate.<key>``."""
+        return self.texts.text(f"gate.{key}", **slots)
+
+    def named(self, kind: str, name: str) -> str:
+        """The message ``gate.<kind>.<name>`` where there is one, else the name."""
+        key = f"gate.{kind}.{name}"
+        return self.texts.text(key) if self.texts.has(key) else name
+
+    def reason(self, reason: Reason) -> str:
+        """A sentence of the comparison.  Raises MissingMessage where the language does not have it."""
+        if self.language == "en":
+            return reason.text
+        try:
+            return self.texts.messages[_REASON + reason.key].format(**reason.slots)
+        except KeyError as error:
+            raise MissingMessage(f"no message {_REASON}{reason.key} with {error} in {self.language!r}") from None
+
+    def policy(self, name: str) -> str:
+        key = f"policy.{name}"
+        return self.texts.text(key) if self.texts.has(key) else name
+
+    def status(self, name: str | None) -> str:
+        key = f"status.{name}"
+        return self.texts.text(key) if name is not None and self.texts.has(key) else ABSENT
+
+    def outcome(self, name: str | None) -> str:
+        return ABSENT if name is None else self.outcomes.get(f"outcome.{name}.label", name)
+
+    # ------------------------------------------------------------------ numbers
+    def share(self, value: float | None) -> str:
+        return self.numbers.value(value, Unit.SHARE)
+
+    def points(self, value: float | None) -> str:
+        return self.numbers.value(value, Unit.POINTS)
+
+    def count(self, value: int | None) -> str:
+        return self.numbers.value(value, Unit.COUNT)
+
+    def p_value(self, value: float | None) -> str:
+        return self.numbers.value(value, Unit.P_VALUE)
+
+    def p_statement(self, value: float) -> str:
+        return self.numbers.p_statement(Claim("", value, Unit.P_VALUE, ""))
+
+    def change(self, value: float | None, interval: Interval | None) -> str:
+        """``−3.2 pp (−5.0 to −1.4 pp)``."""
+        if value is None or interval is None:
+            return self.points(value)
+        claim = Claim("", value, Unit.POINTS, "", ci_low=interval.low, ci_high=interval.high)
+        return f"{self.points(value)} ({self.numbers.interval(claim)})"
+
+    def growth(self, value: float | None, interval: Interval | None = None) -> str:
+        """A change in per cent of the baseline: ``+12.5% (+8.0 to +17.1%)``."""
+        if value is None:
+            return ABSENT
+        shown = self._signed(value) + "%"
+        if interval is None:
+            return shown
+        joint = " ~ " if self.language == "ko" else " to "
+        return f"{shown} ({self._signed(interval.low)}{joint}{self._signed(interval.high)}%)"
+
+    def _signed(self, value: float) -> str:
+        """Per cent with a sign, as points are printed, without their unit."""
+        return self.points(value).removesuffix(self.numbers.points_suffix)
+
+    # ------------------------------------------------------------------ gates
+    def gate_name(self, gate: Gate) -> str:
+        name = self.named("gate", gate.name)
+        if gate.name == "outcomes" and gate.detail:
+            return self.say("of_category", gate=name, category=self.outcome(gate.detail))
+        return name
+
+    def gate_side(self, gate: Gate, side: str) -> str:
+        value: float | None = getattr(gate, side)
+        if gate.unit != "ratio" or value is None:
+            return self.share(value)
+        return f"{self.count(round(value))} {self.named('unit', gate.detail)}"
+
+    def gate_change(self, gate: Gate) -> str:
+        told = self.growth if gate.unit == "ratio" else self.change
+        return told(gate.change, gate.interval)
+
+    def gate_margin(self, gate: Gate) -> str:
+        if gate.unit == "ratio":
+            return f"{self.numbers.value(100 * gate.margin, Unit.WORDS)}%"
+        return self.numbers.magnitude(gate.margin, Unit.POINTS)
+
+    def gate_status(self, gate: Gate) -> str:
+        return self.say(f"status.{gate.status}")
+
+
+def untranslated(language: str) -> set[str]:
+    """Sentences of comparisons that a language does not have."""
+    return set() if language == "en" else {k for k in SENTENCES if _REASON + k not in gate_catalogue(language)}
