@@ -29,7 +29,7 @@ def main(folder: str) -> None:
         low, high = wilson(right, n)
         print(
             f"| `{variant.recipe}` | {n} | {right / n:.1%} ({low:.1%}–{high:.1%}) | {(rows.strict_status == 'missing').sum()} "
-            f"| {int(rows.truncated.sum())} | {int(rows.tail_loop.sum())} | {rows.n_tokens.mean():.0f} | {rows.wait.mean():.2f} |"
+            f"| {int(rows.truncated.sum())} | {int(rows.loop.sum())} | {rows.n_tokens.mean():.0f} | {rows.wait.mean():.2f} |"
         )
     base = table[table.variant == store.baseline]
     print("\n| family | " + " | ".join(f"`{v.recipe}`" for v in store.variants) + " |")

@@ -350,13 +350,13 @@ class _Live:
         self.tokens = self.traces = self.truncated = self.looping = 0
 
     def facts(self, trace: Trace) -> dict[str, str]:
-        from qrm_forensics.metrics.tail_loop import has_tail_loop
+        from qrm_forensics.metrics.loop_detector import find_loops
 
         self.traces += 1
         self.tokens += trace.completion_tokens or 0
         self.truncated += trace.finish == "length"
         if trace.text is not None:
-            self.looping += has_tail_loop(trace.text, trace.token_ids)
+            self.looping += find_loops(trace.text, closed=None).loop
         rate = self.tokens / max(time.perf_counter() - self.start, 1e-9)
         return {
             "tokens/s": f"{rate:,.0f}",

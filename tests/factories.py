@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
+from qrm_forensics.export import export_table
 from qrm_forensics.records import KEY_FIELDS, Finish, Kind, Problem, Status, Trace, Variant, Verdict
 from qrm_forensics.store import Store
+from qrm_forensics.symptoms import calibrate, judge
 
 BF16, AWQ4, AWQ3, GPTQ3, KV4 = VARIANTS = ("bf16", "awq-w4g128", "awq-w3g128", "gptq-w3g128", "kvquant_star-kv4")
 MATH, AIME = "MATH-40", "AIME-12"
@@ -143,6 +146,12 @@ def write_run(
         if measures:
             for name, table in _measures(traces).items():
                 store.write_measure(name, variant, benchmark, table, stamp)
+    if measures:
+        table = export_table(store)
+        judged = judge(table, calibrate(table, baseline))
+        for variant, benchmark in store.cells():
+            own = pc.and_(pc.equal(judged["variant"], variant), pc.equal(judged["benchmark"], benchmark))
+            store.write_measure("symptoms.v1", variant, benchmark, judged.filter(own), "stamp")
     store.add_run_info({"program_version": "0.0.test", "started": "2025-01-02T03:04:05+00:00", "traces": len(names)})
     return store
 
@@ -196,14 +205,18 @@ def _measures(traces: Sequence[Trace]) -> dict[str, pa.Table]:
         "markers.v2": {f"{m}_count": pa.int64() for m in MARKERS},
         "diversity.v2": {c: pa.float64() for c in ("ttr", "ttr_last_2k", "mattr_500", "worst_window_ttr")},
         "repetition.v1": {
-            "tail_loop": pa.bool_(),
-            "tail_loop_onset": pa.int64(),
-            "tail_loop_onset_share": pa.float64(),
-            "tail_loop_period": pa.int64(),
-            "tail_loop_repeats": pa.float64(),
-            "tail_loop_unit": pa.string(),
-            "tail_loop_onset_char": pa.int64(),
-            "tail_loop_coverage": pa.float64(),
+            "loop": pa.bool_(),
+            "loop_onset_token": pa.int64(),
+            "loop_onset_fraction": pa.float64(),
+            "loop_period": pa.int64(),
+            "loop_repeats": pa.float64(),
+            "loop_unit": pa.string(),
+            "loop_onset_char": pa.int64(),
+            "loop_coverage": pa.float64(),
+            "loop_terminal": pa.bool_(),
+            "loop_recovered": pa.bool_(),
+            "loop_tier": pa.int64(),
+            "loop_class": pa.string(),
         },
     }
     keys = {f.name: pa.array([getattr(t, f.name) for t in traces], f.type) for f in KEY_FIELDS}
@@ -232,18 +245,24 @@ def _row(text: str | None, finish: Finish) -> dict[str, Any]:
         "ttr_last_2k": len(set(lower[-2000:])) / len(lower[-2000:]),
         "mattr_500": distinct,
         "worst_window_ttr": distinct,
-        "tail_loop": LOOP_UNIT * 2 in text,
+        "loop": LOOP_UNIT * 2 in text,
+        "loop_terminal": False,
+        "loop_recovered": False,
+        "loop_coverage": 0.0,
     }
-    if row["tail_loop"]:
+    if row["loop"]:
         unit = len(LOOP_UNIT.split())
         onset = len(text[: text.index(LOOP_UNIT)].split()) + unit
         row |= {
-            "tail_loop_onset": onset,
-            "tail_loop_onset_share": onset / len(words),
-            "tail_loop_period": unit,
-            "tail_loop_repeats": (len(words) - onset + unit) / unit,
-            "tail_loop_unit": LOOP_UNIT,
-            "tail_loop_onset_char": text.index(LOOP_UNIT) + len(LOOP_UNIT),
-            "tail_loop_coverage": 1 - (onset - unit) / len(words),
+            "loop_onset_token": onset,
+            "loop_onset_fraction": onset / len(words),
+            "loop_period": unit,
+            "loop_repeats": (len(words) - onset + unit) / unit,
+            "loop_unit": LOOP_UNIT,
+            "loop_onset_char": text.index(LOOP_UNIT) + len(LOOP_UNIT),
+            "loop_coverage": 1 - (onset - unit) / len(words),
+            "loop_terminal": True,
+            "loop_tier": 1,
+            "loop_class": "wait-loop",
         }
     return row

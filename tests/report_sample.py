@@ -171,7 +171,7 @@ def _cell(book: _Book, variant: str, right: int, n: int) -> Cell:
         missing={p: book.count(f"missing/{at}/{p}", 1, "definition.missing") for p in ("strict", "lenient")},
         unscored={"strict": zero, "lenient": zero},
         scorer_gap=gap,
-        rates={"tail_loop": book.share(f"tail_loop/{at}", (n - right) // 2, n, "definition.rate", 0.01, 0.4)},
+        rates={"loop": book.share(f"loop/{at}", (n - right) // 2, n, "definition.rate", 0.01, 0.4)},
         centres={"n_words": book.add(f"median/{at}", 1234.5, Unit.WORDS, "definition.column.n_words", numerator=None)},
         means={"n_words": book.add(f"mean/{at}", 1300.25, Unit.WORDS, "definition.column.n_words")},
     )
@@ -182,7 +182,7 @@ def _selected(book: _Book) -> Cell:
     none = book.count(f"zero/{at}", 0, "definition.unscored")
     hits = book.count(f"correct/{at}", 2, "definition.correct")
     rate = book.add(
-        f"tail_loop/{at}", None, Unit.SHARE, "definition.rate", numerator=3, denominator=5, note="claim.selected"
+        f"loop/{at}", None, Unit.SHARE, "definition.rate", numerator=3, denominator=5, note="claim.selected"
     )
     both = ("strict", "lenient")
     return Cell(
@@ -192,7 +192,7 @@ def _selected(book: _Book) -> Cell:
         missing=dict.fromkeys(both, none),
         unscored=dict.fromkeys(both, none),
         scorer_gap=None,
-        rates={"tail_loop": rate},
+        rates={"loop": rate},
         centres={},
         means={},
     )

@@ -24,7 +24,6 @@ BUILTIN_METRICS: tuple[str, ...] = (
     "qrm_forensics.metrics.length:length",
     "qrm_forensics.metrics.structure:structure",
     "qrm_forensics.metrics.loops:loops",
-    "qrm_forensics.metrics.tail_loop:tail_loop",
     "qrm_forensics.metrics.copying:copying",
     "qrm_forensics.metrics.diversity:diversity",
     "qrm_forensics.metrics.markers:markers",

@@ -8,12 +8,15 @@ from itertools import zip_longest
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from qrm_forensics.records import Finish, Status
 from qrm_forensics.report.claims import Ledger, Source, count, where
 from qrm_forensics.report.data import SAMPLE_KEY, BenchmarkData, RunData
-from qrm_forensics.report.model import Case, Claim, Excerpt, Sentence
+from qrm_forensics.report.keys import EVENTS, MARKS
+from qrm_forensics.report.model import Case, Claim, Event, Excerpt, Mark, Sentence
 from qrm_forensics.report.spread import number, text, whole
 
 #: A text of at most this many characters is shown whole; else this much of it, in three parts.
@@ -26,8 +29,8 @@ _BEFORE_LOOP = 120
 
 Rows = NDArray[np.bool_]
 _SHOWN = (
-    *("finish", "source_file", "source_index", "n_words", "n_chars", "n_tokens", "tail_loop", "tail_loop_unit"),
-    *("tail_loop_repeats", "tail_loop_period", "tail_loop_onset_char"),
+    *("finish", "source_file", "source_index", "n_words", "n_chars", "n_tokens", "loop", "loop_unit", "loop_class"),
+    *("loop_repeats", "loop_period", "outcome", *EVENTS),
 )
 
 
@@ -71,10 +74,10 @@ def _candidates(run: RunData, data: BenchmarkData, variant: str, reference: str 
     judged = frame[f"right:{policy}"].notna().to_numpy()
     right = (frame[f"right:{policy}"] == 1).to_numpy()
     missing = (frame[f"status:{policy}"] == Status.MISSING).to_numpy()
-    loop = _true(frame, "tail_loop")
+    loop, to_the_end = _true(frame, "loop"), _true(frame, "loop_terminal")
     cut = frame["finish"].isin([Finish.LENGTH, Finish.LOOP_STOPPED]).to_numpy() | _true(frame, "truncated")
     own_end = frame["finish"].eq(Finish.STOP).to_numpy() | _true(frame, "closed")
-    repeats, length = _known(frame, "tail_loop_repeats"), _known(frame, "n_words")
+    repeats, length = _known(frame, "loop_repeats"), _known(frame, "n_words")
     rows = frame["row"].to_numpy()
     found = []
 
@@ -88,11 +91,11 @@ def _candidates(run: RunData, data: BenchmarkData, variant: str, reference: str 
     if reference is not None and reference != variant:
         was = data.right(reference, policy)[rows]
         shared, was_right = judged & np.isfinite(was), was == 1
-        add("case.loop_to_limit", was_right & ~right & loop & cut, shared, -repeats, reference)
+        add("case.loop_to_limit", was_right & ~right & to_the_end & cut, shared, -repeats, reference)
         add("case.missing_box", was_right & missing & ~loop, shared, length, reference)
         add("case.closed_wrong", was_right & closed_wrong, shared, length, reference)
         add("case.variant_right", (was == 0) & right, shared, length, reference)
-        add("case.loop", was_right & ~right & loop & ~cut, shared, -repeats, reference)
+        add("case.loop", was_right & ~right & loop & ~(to_the_end & cut), shared, -repeats, reference)
     elif reference is None:
         add("case.alone_loop", loop & ~right, judged, -repeats, None)
         add("case.alone_missing_box", missing & ~loop, judged, length, None)
@@ -151,6 +154,7 @@ def _responses(run: RunData, data: BenchmarkData, rows: list[int]) -> dict[tuple
         f"{kind}:{p}" for p in run.policies for kind in ("status", "answer")
     ]
     wanted = {data.keys[row]: row for row in rows}
+    marks = _marks(run, data.name, set(wanted))
     for variant in data.variants if rows else ():
         frame = data.of(variant)
         values = frame.loc[frame["row"].isin(rows), ["row", *shown]].to_dict("records")
@@ -162,8 +166,36 @@ def _responses(run: RunData, data: BenchmarkData, rows: list[int]) -> dict[tuple
         }
         for response in values:
             row = int(response["row"])
-            found[variant, row] = _excerpt(run, variant, response, texts[row])
+            found[variant, row] = _excerpt(run, variant, response, texts[row], marks.get((variant, data.keys[row]), ()))
     return found
+
+
+def _marks(
+    run: RunData, benchmark: str, wanted: set[tuple[str, int, int]]
+) -> dict[tuple[str, tuple[str, int, int]], tuple[Mark, ...]]:
+    """(variant, sample key) -> the marks of that response, in the order of the text."""
+    found: dict[tuple[str, tuple[str, int, int]], list[Mark]] = {}
+    problems = pa.array({key[0] for key in wanted}, pa.string())
+    for column, kind in MARKS.items():
+        if column not in run.spans or not wanted:
+            continue
+        table = run.spans[column]
+        near = pc.and_(pc.equal(table["benchmark"], benchmark), pc.is_in(table["problem_id"], problems))
+        for row in table.filter(near).to_pylist():
+            key = (row["problem_id"], row["sample"], row["seed"])
+            if key in wanted:
+                spans = found.setdefault((row["variant"], key), [])
+                spans += [Mark(kind, s["start"], s["end"]) for s in row[column] or ()]
+    return {key: tuple(sorted(marks, key=lambda m: (m.start, m.end))) for key, marks in found.items()}
+
+
+def _events(response: Mapping[Hashable, object], length: int) -> tuple[Event, ...]:
+    made = []
+    for column, kind in EVENTS.items():
+        at = whole(response, column)
+        if at is not None and length:
+            made.append(Event(kind, at, min(1.0, at / length)))
+    return tuple(sorted(made, key=lambda e: e.char))
 
 
 def _case(
@@ -196,7 +228,7 @@ def _case(
 def _reason(run: RunData, data: BenchmarkData, why: _Candidates, ledger: Ledger) -> Sentence:
     name = f"cases/{data.name}/{why.variant}/{why.key.removeprefix('case.')}"
     variants = [v for v in (why.reference, why.variant) if v is not None]
-    tables = ["verdicts", "traces", *(run.tables[c] for c in ("tail_loop", "closed") if c in run.tables)]
+    tables = ["verdicts", "traces", *(run.tables[c] for c in ("loop", "closed") if c in run.tables)]
     source: Source = {
         "table": "+".join(dict.fromkeys(tables)),
         "filter": where(benchmark=data.name, variant=variants)
@@ -210,9 +242,11 @@ def _reason(run: RunData, data: BenchmarkData, why: _Candidates, ledger: Ledger)
     return Sentence(why.key, slots)
 
 
-def _excerpt(run: RunData, variant: str, response: Mapping[Hashable, object], said: str | None) -> Excerpt:
-    at_loop = whole(response, "tail_loop_onset_char")
-    loops = response.get("tail_loop") == 1
+def _excerpt(
+    run: RunData, variant: str, response: Mapping[Hashable, object], said: str | None, marks: tuple[Mark, ...]
+) -> Excerpt:
+    at_loop = whole(response, "loop_onset_char")
+    loops = response.get("loop") == 1
     source, index = text(response, "source_file"), whole(response, "source_index")
     return Excerpt(
         variant=variant,
@@ -223,10 +257,14 @@ def _excerpt(run: RunData, variant: str, response: Mapping[Hashable, object], sa
         n_chars=whole(response, "n_chars"),
         n_tokens=whole(response, "n_tokens"),
         parts=cut_parts(said or "", at_loop),
-        loop_unit=text(response, "tail_loop_unit") if loops else None,
-        loop_repeats=number(response, "tail_loop_repeats") if loops else None,
-        loop_period=whole(response, "tail_loop_period") if loops else None,
+        loop_unit=text(response, "loop_unit") if loops else None,
+        loop_repeats=number(response, "loop_repeats") if loops else None,
+        loop_period=whole(response, "loop_period") if loops else None,
         source=None if source is None else f"{source}#{index}" if index is not None else source,
+        loop_class=text(response, "loop_class") if loops else None,
+        outcome=text(response, "outcome"),
+        marks=marks,
+        events=_events(response, len(said or "")),
     )
 
 

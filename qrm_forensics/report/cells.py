@@ -15,6 +15,9 @@ from qrm_forensics.report.data import BenchmarkData, Floats, RunData
 from qrm_forensics.report.keys import CENTRE_COLUMNS, RATE_COLUMNS
 from qrm_forensics.report.model import Cell, Claim, Unit
 
+#: Yes/no columns that have a section of their own.
+_SHOWN_ELSEWHERE = ("symptom_", "reference_")
+
 
 def build_cell(run: RunData, data: BenchmarkData, variant: str, ledger: Ledger) -> Cell:
     """All claims about one variant on one benchmark."""
@@ -104,7 +107,7 @@ def rates(
     table: str = "",
 ) -> dict[str, Claim]:
     """Share of responses for which each yes/no column is true, by column name."""
-    extra = [c for c in run.flags if c not in RATE_COLUMNS]
+    extra = [c for c in run.flags if c not in RATE_COLUMNS and not c.startswith(_SHOWN_ELSEWHERE)]
     found = {}
     for column in [*RATE_COLUMNS, *extra]:
         claim_id = f"rate/{name}/{column}"

@@ -32,6 +32,8 @@ def figures(benchmark: BenchmarkReport, texts: Texts) -> dict[str, Figure]:
     drawn: dict[str, Figure | None] = {
         "accuracy": accuracy(benchmark, texts),
         "outcomes": outcomes(benchmark, texts),
+        "causes": causes(benchmark, texts),
+        "onset_curve": onset_curves(benchmark, texts),
     }
     for i, overlap in enumerate(benchmark.overlaps):
         drawn[f"overlap/{i}"] = upset(overlap, benchmark.reference, texts)
@@ -136,6 +138,92 @@ def outcomes(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
     layout = _layout(len(cells), legend=True) | {"barmode": "stack", "bargap": 0.45}
     layout["xaxis"] |= {"range": [0, 100], "ticksuffix": "%", "dtick": 20}
     layout["yaxis"] |= {"showgrid": False, "type": "category"}
+    return {"data": traces, "layout": layout}
+
+
+#: Colour and pattern of every outcome, good ones blue, failures by kind.
+_OUTCOME_STYLES = {
+    "correct": (BLUE, ""),
+    "correct_after_recovered_loop": ("#56b4e9", "/"),
+    "right_answer_wrong_format": (GREEN, "."),
+    "reached_right_then_lost": ("#f0e442", "/"),
+    "wrong_false_equation": (ORANGE, ""),
+    "wrong_no_visible_slip": (ORANGE, "/"),
+    "closed_no_answer": ("#cc79a7", ""),
+    "ran_out_without_loop": ("#cc79a7", "/"),
+    "looped_to_limit": (VERMILION, ""),
+    "gibberish_collapse": (VERMILION, "x"),
+    "empty_or_error": ("#5b6472", "x"),
+    "unassigned": (GREY, "."),
+}
+
+
+def causes(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
+    """Outcomes of each variant, stacked to 100 %; sets that somebody selected are left out."""
+    selected = {c.variant for c in benchmark.cells if c.coverage is Coverage.SELECTED}
+    rows = [r for r in benchmark.outcomes if r.variant not in selected and _count(r.total)][::-1]
+    if not rows:
+        return None
+    names = [_label(r.variant) for r in rows]
+    totals = [_number(r.total) for r in rows]
+    traces = []
+    for outcome, (colour, pattern) in _OUTCOME_STYLES.items():
+        claims = [r.counts[outcome] for r in rows]
+        if not any(c.value for c in claims):
+            continue
+        traces.append(
+            _bar(
+                name=texts.text(f"outcome.{outcome}.label"),
+                y=names,
+                x=[100 * _number(c) / n for c, n in zip(claims, totals, strict=True)],
+                orientation="h",
+                customdata=[
+                    [texts.numbers.claim(c), texts.numbers.value(n, Unit.COUNT)]
+                    for c, n in zip(claims, totals, strict=True)
+                ],
+                hovertemplate="%{y}<br><b>%{customdata[0]}</b>/%{customdata[1]}<extra>%{fullData.name}</extra>",
+                marker={
+                    "color": colour,
+                    "pattern": {"shape": pattern, "fillmode": "overlay", "fgcolor": "rgba(255,255,255,0.4)", "size": 5},
+                    "line": {"width": 0},
+                },
+            )
+        )
+    layout = _layout(len(rows), legend=True) | {"barmode": "stack", "bargap": 0.45}
+    layout["height"] += 22 * (len(traces) // 4)
+    layout["margin"]["t"] += 22 * (len(traces) // 4)
+    layout["xaxis"] |= {"range": [0, 100], "ticksuffix": "%", "dtick": 20}
+    layout["yaxis"] |= {"showgrid": False, "type": "category"}
+    return {"data": traces, "layout": layout}
+
+
+_LINES = (BLUE, VERMILION, GREEN, ORANGE, "#cc79a7", "#56b4e9", GREY, "#f0e442")
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+
+def onset_curves(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
+    """Share of responses that have begun to loop by a number of tokens, one line per variant with a loop."""
+    shown = [o for o in benchmark.onsets if o.loops and o.looped]
+    if not shown:
+        return None
+    traces = []
+    for i, onset in enumerate(shown):
+        points = [(0, 0.0), *onset.looped]
+        traces.append(
+            _scatter(
+                name=_label(onset.variant),
+                x=[t for t, _ in points],
+                y=[100 * y for _, y in points],
+                mode="lines",
+                line={"shape": "hv", "width": 2, "color": _LINES[i % len(_LINES)], "dash": _DASHES[i % len(_DASHES)]},
+                hovertemplate="%{x:,} "
+                + texts.text("chart.tokens")
+                + "<br><b>%{y:.1f}%</b><extra>%{fullData.name}</extra>",
+            )
+        )
+    layout = _layout(6, legend=True)
+    layout["xaxis"] |= {"rangemode": "tozero", "title": {"text": texts.text("chart.tokens"), "font": {"size": 12}}}
+    layout["yaxis"] |= {"rangemode": "tozero", "ticksuffix": "%"}
     return {"data": traces, "layout": layout}
 
 

@@ -17,6 +17,13 @@ from qrm_forensics.report.headline import build_headline
 from qrm_forensics.report.model import BenchmarkReport, Provenance, ReportContext
 from qrm_forensics.report.notes import benchmark_notes, report_notes
 from qrm_forensics.report.pairs import build_overlap, build_pair, overlap_groups, references
+from qrm_forensics.report.process import (
+    build_early_warning,
+    build_loop_kinds,
+    build_onsets,
+    build_outcomes,
+    build_reached,
+)
 from qrm_forensics.report.spread import build_distributions, build_loops, build_markers
 from qrm_forensics.store import Store
 
@@ -90,6 +97,11 @@ def _benchmark(
         loops_total=loops_total,
         cases=build_cases(run, data, compared, max_cases, ledger),
         notes=benchmark_notes(run, data, cells, compared, unshared, left_out if groups else [], ledger),
+        outcomes=build_outcomes(run, data, ledger),
+        loop_kinds=build_loop_kinds(run, data, ledger),
+        onsets=build_onsets(run, data, ledger),
+        reached=build_reached(run, data, ledger),
+        early_warning=build_early_warning(run, data, ledger),
     )
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from qrm_forensics.benchmarks.coverage import run_coverage
+from qrm_forensics.metrics import SPAN_TYPE
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.records import TRACE_KEY, Coverage, Problem, Status, Variant
 from qrm_forensics.store import Store
@@ -101,6 +102,7 @@ class RunData:
     markers: tuple[str, ...]
     metrics: tuple[tuple[str, str], ...]
     benchmarks: dict[str, BenchmarkData]
+    spans: dict[str, pa.Table]  # measured column of spans -> trace key and that column
 
     @property
     def policy(self) -> str:
@@ -132,7 +134,9 @@ def load(store: Store) -> RunData:
     tables: dict[str, str] = {}
     flags: list[str] = []
     markers: tuple[str, ...] = ()
+    spans: dict[str, pa.Table] = {}
     for name, table in measures.items():
+        spans |= {f.name: table.select([*TRACE_KEY, f.name]) for f in table.schema if f.type == SPAN_TYPE}
         numbers = [f for f in table.schema if f.name not in TRACE_KEY and f.name not in tables and _usable(f.type)]
         flags += [f.name for f in numbers if pa.types.is_boolean(f.type)]
         tables |= {f.name: f"measures/{name}" for f in numbers}
@@ -163,6 +167,7 @@ def load(store: Store) -> RunData:
         markers=markers,
         metrics=tuple((m["name"], m["version"]) for m in (_MEASURE.fullmatch(n) for n in measures) if m),
         benchmarks={b: benchmarks[b] for b in sorted(benchmarks, key=order.index)},
+        spans=spans,
     )
 
 

@@ -45,6 +45,12 @@ def _table(store: Store, name: str, claims: Sequence[Claim]) -> pd.DataFrame:
         table = store.problem_table().rename_columns({"id": "problem_id"})
     else:
         kind, _, metric = name.partition("/")
+        if kind == "analyses" and (kept := store.analysis(metric)) is not None:
+            told = {(b, t): r for b, targets in kept[1].items() for t, r in targets.items() if isinstance(r, dict)}
+            rows = [
+                {"benchmark": b, "target": t, **pd.json_normalize(r).iloc[0].to_dict()} for (b, t), r in told.items()
+            ]
+            return pd.DataFrame(rows)
         table = store.measures().get(metric) if kind == "measures" else None
         if table is None:
             raise InputError(f"{store.root}: has no table {name!r}; measure the run again with this program")

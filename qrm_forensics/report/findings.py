@@ -42,14 +42,14 @@ def gather(
 ) -> Evidence:
     """Run every test of the report once."""
     pairs = [p for r in reports for p in r.pairs]
-    measured = {c: run.tables[c] for c in ("tail_loop", "truncated") if c in run.tables}
+    measured = {c: run.tables[c] for c in ("loop", "truncated") if c in run.tables}
 
     def risen(column: str) -> list[Rise]:
         return rises(run, column, column, measured[column], references, ledger) if column in measured else []
 
     return Evidence(
         pairs={policy: adjust_pairs(pairs, policy, ledger) for policy in run.policies},
-        loops=risen("tail_loop"),
+        loops=risen("loop"),
         missing=rises(run, f"missing:{run.policy}", "missing", "verdicts", references, ledger),
         truncated=risen("truncated"),
     )
@@ -166,16 +166,16 @@ def _scorer_gap(cell: Cell, ledger: Ledger) -> list[Sentence]:
 
 def _loops_wrong(run: RunData, data: BenchmarkData, variant: str, ledger: Ledger) -> list[Sentence]:
     """How looping responses end, beside the others of the same variant."""
-    if "tail_loop" not in run.tables or data.is_selected(variant):
+    if "loop" not in run.tables or data.is_selected(variant):
         return []
     frame = data.of(variant)
-    frame = frame[frame["tail_loop"].notna() & frame[f"right:{run.policy}"].notna()]
-    looping = frame["tail_loop"] == 1
+    frame = frame[frame["loop"].notna() & frame[f"right:{run.policy}"].notna()]
+    looping = frame["loop"] == 1
     if int(looping.sum()) < _LOOPS:
         return []
     wrong = frame[f"right:{run.policy}"] == 0
     source: Source = {
-        "table": f"verdicts+{run.tables['tail_loop']}",
+        "table": f"verdicts+{run.tables['loop']}",
         "filter": where(variant=variant, benchmark=data.name, policy=run.policy),
     }
     slots: dict[str, Claim | str] = {"variant": variant, "benchmark": data.name, "policy": run.policy}
@@ -195,9 +195,9 @@ def _selected(run: RunData, data: BenchmarkData, cell: Cell, ledger: Ledger) -> 
     loops = Claim(
         *(f"loops/{data.name}/{cell.variant}/selected", None, Unit.COUNT, "definition.loops"), note="claim.no_measure"
     )
-    if "tail_loop" in run.tables:
-        values = data.of(cell.variant)["tail_loop"].dropna()
-        source: Source = {"table": run.tables["tail_loop"], "filter": where(variant=cell.variant, benchmark=data.name)}
+    if "loop" in run.tables:
+        values = data.of(cell.variant)["loop"].dropna()
+        source: Source = {"table": run.tables["loop"], "filter": where(variant=cell.variant, benchmark=data.name)}
         loops = count(loops.id, int(values.sum()), loops.definition, of=len(values), **source)
     slots: dict[str, Claim | str] = {
         "variant": cell.variant,

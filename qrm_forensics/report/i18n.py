@@ -29,6 +29,7 @@ from pathlib import Path
 from babel.messages.pofile import read_po
 from markupsafe import Markup, escape
 
+from qrm_forensics import symptoms
 from qrm_forensics.errors import InputError
 from qrm_forensics.metrics.registry import all_metrics
 from qrm_forensics.report.model import Claim, Sentence, Unit
@@ -56,6 +57,12 @@ class MissingMessage(KeyError):
 def languages() -> tuple[str, ...]:
     """The languages that have a catalogue, in alphabetical order."""
     return tuple(sorted(path.stem for path in LOCALES.glob("*.po")))
+
+
+def _outcomes(language: str) -> dict[str, str]:
+    """The texts of outcomes and symptoms, which their rules bring along; ``outcome.<name>`` alone is the label."""
+    texts = symptoms.catalogue(language)
+    return texts | {f"outcome.{name}": texts[f"outcome.{name}.label"] for name in symptoms.OUTCOME_NAMES}
 
 
 def check_languages(wanted: Iterable[str]) -> tuple[str, ...]:
@@ -114,7 +121,7 @@ class Texts:
         return cls(
             language=checked,
             numbers=Numbers.of(checked),
-            messages=catalogue(checked),
+            messages={**_outcomes(checked), **catalogue(checked)},
             labels={c.name: c.label[checked] for c in columns if checked in c.label},
             definitions={c.name: c.definition[checked] for c in columns if checked in c.definition},
         )

@@ -12,6 +12,8 @@ selected, where a share would estimate nothing.
 
 from __future__ import annotations
 
+import re
+
 #: Key -> slots.  What the executive summary says first; exactly one is chosen.
 HEADLINES: dict[str, tuple[str, ...]] = {
     # a variant lost accuracy under every policy (Holm-adjusted); the worst such variant
@@ -110,13 +112,31 @@ CASE_REASONS: dict[str, tuple[str, ...]] = {
 }
 
 #: Every sentence there is: key -> slots.
-SENTENCES: dict[str, tuple[str, ...]] = HEADLINES | FINDINGS | CATEGORY_SENTENCES | NOTES | CASE_REASONS
+#: What the early warning is worth, per target.
+_JUDGED = ("benchmark", "n", "failed", "auc", "plain")
+_OPERATED = ("allowed", "caught", "alarms", "lead", "saved", "plain_saved", "plain_caught")
+EARLY_SENTENCES: dict[str, tuple[str, ...]] = {
+    f"early.{target}.{key}": slots
+    for target in ("unclosed", "loop")
+    for key, slots in (
+        ("beats", _JUDGED),
+        ("not", _JUDGED),
+        ("unknown", _JUDGED),
+        ("at", _OPERATED),
+        *((f"shortage.{what}", ("benchmark", "found", "needed")) for what in ("failed", "others", "failed_problems")),
+    )
+}
+
+SENTENCES: dict[str, tuple[str, ...]] = (
+    HEADLINES | FINDINGS | CATEGORY_SENTENCES | NOTES | CASE_REASONS | EARLY_SENTENCES
+)
 
 #: ``Claim.note``: why a claim has no value, or what limits it.  No slots.
 CLAIM_NOTES: tuple[str, ...] = (
     "claim.selected",  # the problems were selected by somebody: counts only
     "claim.prefix",  # the first n problems of the benchmark, not all
     "claim.no_measure",  # the metric was not measured here
+    "claim.median_not_reached",  # fewer than half of the responses have had the event
     "claim.no_data",  # no response with a value
     "claim.no_scored",  # every response is unscored
     "claim.no_shared",  # no problem that both answered
@@ -125,10 +145,10 @@ CLAIM_NOTES: tuple[str, ...] = (
 )
 
 #: ``Claim.ci_method``.
-CI_METHODS: tuple[str, ...] = ("wilson", "tango-score", "bootstrap-problems")
+CI_METHODS: tuple[str, ...] = ("wilson", "tango-score", "bootstrap-problems", "aalen-johansen", "brookmeyer-crowley")
 
 #: Measured columns whose shares (true per response) are shown, in the order of display.
-RATE_COLUMNS: tuple[str, ...] = ("closed", "boxed", "truncated", "tail_loop")
+RATE_COLUMNS: tuple[str, ...] = ("closed", "boxed", "truncated", "loop", "loop_terminal")
 
 #: Measured columns whose median and mean are shown, in the order of display, with the value of their unit.
 CENTRE_COLUMNS: dict[str, str] = {
@@ -141,14 +161,46 @@ CENTRE_COLUMNS: dict[str, str] = {
     "mattr_500": "plain",
     "worst_window_ttr": "plain",
     "copy_rate": "plain",
-    "tail_loop_onset_share": "share",
-    "tail_loop_period": "tokens",
-    "tail_loop_repeats": "plain",
-    "tail_loop_coverage": "share",
+    "loop_onset_fraction": "share",
+    "loop_period": "tokens",
+    "loop_repeats": "plain",
+    "loop_coverage": "share",
+}
+
+
+def loop_class_key(name: str) -> str:
+    """The catalogue key of a loop class: ``single token/character`` -> ``loop_class.single_token_character``."""
+    return "loop_class." + re.sub(r"[^a-z]+", "_", name)
+
+
+#: Measured columns of spans that a response is marked with: column -> ``Mark.kind``.
+MARKS: dict[str, str] = {
+    "loop_spans": "loop",
+    "false_equation_spans": "false_equation",
+    "correct_spans": "correct",
+    "gibberish_spans": "gibberish",
+}
+
+#: Measured character offsets that are points of a response's axis: column -> ``Event.kind``.
+EVENTS: dict[str, str] = {
+    "first_correct_char": "first_correct",
+    "final_answer_first_char": "final_answer",
+    "false_equation_first_char": "false_equation",
+    "loop_onset_char": "loop_onset",
+    "gibberish_first_char": "gibberish",
 }
 
 #: ``Distribution.column``, in the order of display.
-DISTRIBUTION_COLUMNS: tuple[str, ...] = ("n_words", "n_tokens", "tail_loop_onset_share", "mattr_500")
+DISTRIBUTION_COLUMNS: tuple[str, ...] = ("n_words", "n_tokens", "loop_onset_fraction", "mattr_500")
+
+#: What is looked for in responses that are right and that are not.
+REACHED: tuple[str, ...] = ("had_correct", "false_equation", "gibberish", "low_diversity")
+
+#: Figures of the early warning.
+EARLY: tuple[str, ...] = (
+    *("failed", "others", "failed_problems", "needed", "n", "auc"),
+    *("allowed", "recall", "false_alarms", "lead", "saved"),
+)
 
 #: ``Claim.definition``.  Medians and means of a column share its ``definition.column.…``; the claim's id says which.
 DEFINITIONS: tuple[str, ...] = (
@@ -193,6 +245,12 @@ DEFINITIONS: tuple[str, ...] = (
     "definition.loops_not_right",
     "definition.rest",  # responses without a terminal loop
     "definition.rest_not_right",
+    "definition.outcome",  # responses with this outcome, of all that were judged (symptoms)
+    "definition.outcome_total",
+    *(f"definition.loop_{what}" for what in ("responses", "class", "terminal", "recovered", "enumeration")),
+    *(f"definition.onset_{what}" for what in ("incidence", "median", "typical")),
+    *(f"definition.{group}_{what}" for group in ("wrong", "right") for what in REACHED),
+    *(f"definition.early_{what}" for what in EARLY),
     "definition.case_count",
     "definition.case_of",
     "definition.variants_dropped",

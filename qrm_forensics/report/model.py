@@ -69,7 +69,7 @@ class Cell:
     """One variant on one benchmark.
 
     ``accuracy`` per policy is None for a ``SELECTED`` subset, where only ``correct``
-    counts are shown.  ``rates`` (closed, boxed, truncated, tail_loop, ...) are shares with
+    counts are shown.  ``rates`` (closed, boxed, truncated, loop, ...) are shares with
     Wilson intervals; ``centres`` are medians of measured columns (n_words, ...),
     ``means`` their means.  Keys of rates and centres are metric column names.
     """
@@ -167,11 +167,33 @@ class Category:
 
 
 @dataclass(frozen=True, slots=True)
+class Mark:
+    """A stretch of a response that a metric points at: code points ``start`` to ``end`` of the whole text.
+
+    ``kind``: loop | false_equation | correct | gibberish.
+    """
+
+    kind: str
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A point on the axis from the beginning (0) to the end (1) of a response; ``kind`` as in ``keys.EVENTS``."""
+
+    kind: str
+    char: int
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Excerpt:
     """One response in a case: parts of its text, cut on word boundaries, never altered.
 
     ``parts`` are (offset of the first character, text) for beginning, middle, end; the
-    whole text where it is short.  ``loop_onset_char`` is None where no loop was found.
+    whole text where it is short.  ``marks`` ascend and lie within the whole text.  ``events`` are
+    what happened in the order of the text; ``outcome`` is that of ``symptoms``, None where not judged.
     """
 
     variant: str
@@ -186,6 +208,10 @@ class Excerpt:
     loop_repeats: float | None
     loop_period: int | None
     source: str | None
+    loop_class: str | None = None
+    outcome: str | None = None
+    marks: tuple[Mark, ...] = ()
+    events: tuple[Event, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +269,52 @@ class LoopRow:
     repeats: float | None
     unit: str | None
     n_tokens: int | None
+    kind: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutcomeRow:
+    """How many responses of a variant had each outcome (every one is there, in order); they add up to ``total``."""
+
+    variant: str
+    counts: dict[str, Claim]
+    total: Claim
+
+
+@dataclass(frozen=True, slots=True)
+class LoopKinds:
+    """The looping responses of a variant by the class of their main loop, and those that only enumerate."""
+
+    variant: str
+    loops: Claim
+    terminal: Claim
+    recovered: Claim
+    enumerations: Claim
+    kinds: dict[str, Claim]
+
+
+@dataclass(frozen=True, slots=True)
+class Onset:
+    """When loops begin: cumulative incidence in tokens beside answering (steps of (tokens, share))."""
+
+    variant: str
+    loops: int
+    answered: int
+    censored: int
+    incidence: Claim
+    median: Claim
+    typical: Claim
+    looped: tuple[tuple[int, float], ...]
+    answering: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReachedRow:
+    """Shares among the responses that are not right (first policy), and among those that are, by what was found."""
+
+    variant: str
+    wrong: dict[str, Claim]
+    right: dict[str, Claim]
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +333,11 @@ class BenchmarkReport:
     loops_total: int
     cases: tuple[Case, ...]
     notes: tuple[Sentence, ...]
+    outcomes: tuple[OutcomeRow, ...] = ()
+    loop_kinds: tuple[LoopKinds, ...] = ()
+    onsets: tuple[Onset, ...] = ()
+    reached: tuple[ReachedRow, ...] = ()
+    early_warning: tuple[Sentence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from qrm_forensics.errors import InputError
 from qrm_forensics.report import tables
 from qrm_forensics.report.charts import Figure, figures
 from qrm_forensics.report.i18n import Texts, check_languages
+from qrm_forensics.report.keys import loop_class_key
 from qrm_forensics.report.model import Claim, Excerpt, ReportContext, Sentence
 from qrm_forensics.report.trace_html import trace_html
 from qrm_forensics.report.views import View
@@ -159,6 +160,7 @@ def _html_names(texts: Texts, charts: Mapping[str, Figure]) -> dict[str, Any]:
         "num": texts.number,
         "define": texts.definition_html,
         "trace": trace,
+        "loop_class_key": loop_class_key,
         "charts": charts,
     }
 

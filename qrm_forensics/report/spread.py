@@ -17,7 +17,7 @@ from qrm_forensics.report.model import Claim, Distribution, LoopRow, MarkerRow, 
 _BINS = 24
 _WORST_LOOPS = 15
 #: Columns that lie between 0 and 1 by definition, so that every report bins them alike.
-_UNIT_RANGE = ("tail_loop_onset_share", "mattr_500")
+_UNIT_RANGE = ("loop_onset_fraction", "mattr_500")
 
 
 def build_distributions(run: RunData, data: BenchmarkData) -> tuple[Distribution, ...]:
@@ -108,10 +108,10 @@ def _per_1000(run: RunData, data: BenchmarkData, variant: str, kind: str, ledger
 
 def build_loops(run: RunData, data: BenchmarkData) -> tuple[tuple[LoopRow, ...], int]:
     """The looping responses with the most repeats, and how many responses loop in all."""
-    if "tail_loop" not in run.tables:
+    if "loop" not in run.tables:
         return (), 0
-    looping = data.frame[data.frame["tail_loop"] == 1]
-    repeats = looping["tail_loop_repeats"] if "tail_loop_repeats" in looping else pd.Series(np.nan, looping.index)
+    looping = data.frame[data.frame["loop"] == 1]
+    repeats = looping["loop_repeats"] if "loop_repeats" in looping else pd.Series(np.nan, looping.index)
     worst = looping.assign(_repeats=repeats.fillna(0)).sort_values(
         ["_repeats", "row", "variant"], ascending=[False, True, True]
     )
@@ -119,12 +119,13 @@ def build_loops(run: RunData, data: BenchmarkData) -> tuple[tuple[LoopRow, ...],
         LoopRow(
             variant=str(r["variant"]),
             problem_id=str(r["problem_id"]),
-            onset_share=number(r, "tail_loop_onset_share"),
-            onset=whole(r, "tail_loop_onset"),
-            period=whole(r, "tail_loop_period"),
-            repeats=number(r, "tail_loop_repeats"),
-            unit=text(r, "tail_loop_unit"),
+            onset_share=number(r, "loop_onset_fraction"),
+            onset=whole(r, "loop_onset_token"),
+            period=whole(r, "loop_period"),
+            repeats=number(r, "loop_repeats"),
+            unit=text(r, "loop_unit"),
             n_tokens=whole(r, "n_tokens"),
+            kind=text(r, "loop_class"),
         )
         for r in worst.head(_WORST_LOOPS).to_dict("records")
     ]

@@ -16,10 +16,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from qrm_forensics.report.i18n import Texts
-from qrm_forensics.report.keys import CENTRE_COLUMNS, RATE_COLUMNS
+from qrm_forensics.report.keys import CENTRE_COLUMNS, RATE_COLUMNS, loop_class_key
 from qrm_forensics.report.model import BenchmarkReport, Claim, ReportContext, Unit
 from qrm_forensics.report.numbers import ABSENT
 from qrm_forensics.report.visible import clip, shown_text
+from qrm_forensics.symptoms import UNASSIGNED
 
 #: Policies of a report without a single cell.
 POLICIES = ("strict", "lenient")
@@ -70,11 +71,13 @@ def tables(context: ReportContext) -> tuple[TableData, ...]:
     """Every table that has rows."""
     built = (
         _accuracy(context),
+        _outcomes(context),
         _paired(context),
         _overlap(context),
         _categories(context),
         _measures(context),
         _markers(context),
+        _loop_kinds(context),
         _loops(context),
     )
     return tuple(table for table in built if table.rows)
@@ -120,6 +123,38 @@ def _accuracy(context: ReportContext) -> TableData:
                 row += [c.correct.get(policy), c.accuracy.get(policy), c.missing.get(policy), c.unscored.get(policy)]
             rows.append((*row, c.scorer_gap))
     return TableData("accuracy", tuple(heads), tuple(rows))
+
+
+def _outcomes(context: ReportContext) -> TableData:
+    """One row per variant and outcome; those of a variant add up to its responses."""
+    heads = (
+        *(_BENCHMARK, _VARIANT, Head("outcome", "ui.outcome"), Head("responses", "ui.n")),
+        Head("total", "ui.total"),
+    )
+    rows = tuple(
+        (b.name, row.variant, f"outcome.{outcome}", claim, row.total)
+        for b in context.benchmarks
+        for row in b.outcomes
+        for outcome, claim in row.counts.items()
+        if claim.value or outcome == UNASSIGNED
+    )
+    return TableData("outcomes", heads, rows)
+
+
+def _loop_kinds(context: ReportContext) -> TableData:
+    heads = (
+        *(_BENCHMARK, _VARIANT, Head("loops", "ui.loop_kinds.loops"), Head("terminal", "ui.loop_kinds.terminal")),
+        *(Head("recovered", "ui.loop_kinds.recovered"), Head("enumerations", "ui.loop_kinds.enumerations")),
+        *(Head("incidence", "ui.onset.incidence", None, "ci"), Head("typical_onset", "ui.onset.typical")),
+    )
+    rows: list[tuple[Value, ...]] = []
+    for b in context.benchmarks:
+        onsets = {o.variant: o for o in b.onsets}
+        for k in b.loop_kinds:
+            onset = onsets.get(k.variant)
+            told = (onset.incidence, onset.typical) if onset else (None, None)
+            rows.append((b.name, k.variant, k.loops, k.terminal, k.recovered, k.enumerations, *told))
+    return TableData("loop_kinds", heads, tuple(rows))
 
 
 def _paired(context: ReportContext) -> TableData:
@@ -234,7 +269,7 @@ def _loops(context: ReportContext) -> TableData:
             Head("period", "ui.period", unit=Unit.TOKENS),
             Head("repeats", "ui.repeats"),
         ),
-        *(Head("n_tokens", "ui.tokens", unit=Unit.TOKENS), Head("unit", "ui.loop_unit")),
+        *(Head("n_tokens", "ui.tokens", unit=Unit.TOKENS), Head("kind", "ui.loop_class"), Head("unit", "ui.loop_unit")),
     )
     rows = tuple(
         (
@@ -246,6 +281,7 @@ def _loops(context: ReportContext) -> TableData:
             r.period,
             r.repeats,
             r.n_tokens,
+            None if r.kind is None else loop_class_key(r.kind),
             None if r.unit is None else ModelText(r.unit),
         )
         for b in context.benchmarks
@@ -292,7 +328,7 @@ def _raw(value: Value, part: str) -> object:
     return value
 
 
-_KEY = re.compile(r"^(?:policy|coverage|dimension|ui)\.(?=[a-z_]+$)")
+_KEY = re.compile(r"^(?:policy|coverage|dimension|outcome|loop_class|ui)\.(?=[a-z_]+$)")
 
 
 #: What makes a spreadsheet take a field for a formula.

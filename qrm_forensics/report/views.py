@@ -17,15 +17,18 @@ from qrm_forensics.report.model import (
     Category,
     CategoryRow,
     Claim,
+    Onset,
+    OutcomeRow,
     Overlap,
     Pair,
     ReportContext,
     Sentence,
     Unit,
 )
+from qrm_forensics.symptoms import UNASSIGNED
 
 #: Measured columns that the first table of a benchmark shows; the others have a table of their own.
-SUMMARY_RATES = ("tail_loop", "truncated")
+SUMMARY_RATES = ("loop", "truncated")
 SUMMARY_CENTRES = ("n_words", "n_tokens")
 #: A paired difference of this size has the full tint.
 FULL_TINT = 0.4
@@ -158,6 +161,20 @@ class View:
         return sum(int(r.count.value or 0) for r in overlap.rows) == overlap.total.value
 
     @staticmethod
+    def shown_outcomes(benchmark: BenchmarkReport) -> list[str]:
+        """Outcomes that some variant has, in order; ``unassigned`` always."""
+        rows = benchmark.outcomes
+        return [o for o in (rows[0].counts if rows else ()) if o == UNASSIGNED or any(r.counts[o].value for r in rows)]
+
+    @staticmethod
+    def adds_up(row: OutcomeRow) -> bool:
+        return sum(int(c.value or 0) for c in row.counts.values()) == row.total.value
+
+    @staticmethod
+    def onset_of(benchmark: BenchmarkReport, variant: str) -> Onset | None:
+        return next((o for o in benchmark.onsets if o.variant == variant), None)
+
+    @staticmethod
     def keys_of(rows: Sequence[Mapping[str, str]]) -> list[str]:
         return list(dict.fromkeys(key for row in rows for key in row))
 
@@ -177,6 +194,7 @@ class View:
                 "status_tone",
             ),
             *("sum_of", "sum_holds", "keys_of", "all_columns", "in_category"),
+            *("shown_outcomes", "adds_up", "onset_of"),
         )
         return {name: getattr(self, name) for name in shared} | {
             "ctx": self.context,

@@ -53,7 +53,7 @@ def test_a_run_has_exactly_the_planned_traces_and_the_expected_verdicts(plan: pi
         by_variant.setdefault(row["variant"], set()).add(row["status"])
     assert by_variant == {"bf16": {"correct"}, "rtn-w3g128": {"missing"}}
     measured = {k: v for table in store.measures().values() for k, v in _row(table, "rtn-w3g128").items()}
-    assert measured["tail_loop"] is True and measured["closed"] is False
+    assert measured["loop"] is True and measured["closed"] is False
 
 
 def _row(table: object, variant: str) -> dict[str, object]:

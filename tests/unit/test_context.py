@@ -178,7 +178,7 @@ def test_selected_problems_give_counts_and_nothing_else(any_context: ReportConte
     claims = [c for c in any_context.claims if GPTQ3 in c.id]
     assert len(claims) > 30
     for claim in claims:
-        if claim.unit in (Unit.SHARE, Unit.POINTS, Unit.P_VALUE) and "tail_loop_" not in claim.id:
+        if claim.unit in (Unit.SHARE, Unit.POINTS, Unit.P_VALUE) and "loop_" not in claim.id:
             assert claim.value is None, claim.id
         assert claim.ci_low is None, claim.id
     assert set(cell(any_context, GPTQ3).accuracy.values()) == {None}
@@ -283,7 +283,7 @@ def test_without_an_unquantized_variant_the_most_bits_are_the_reference(without_
 
 def test_unmeasured_columns_have_no_value_and_a_note(unmeasured: ReportContext) -> None:
     base = cell(unmeasured, BF16)
-    for claim in (base.rates["tail_loop"], base.centres["n_words"], pair(unmeasured, AWQ3).length_ratio):
+    for claim in (base.rates["loop"], base.centres["n_words"], pair(unmeasured, AWQ3).length_ratio):
         assert (claim.value, claim.note) == (None, "claim.no_measure")
     assert math(unmeasured).distributions == ()
     assert math(unmeasured).markers == ()
@@ -321,7 +321,7 @@ def test_samples_do_not_shrink_the_interval(context: ReportContext, sampled: Rep
     widths = [float(c.ci_high or 0) - float(c.ci_low or 0) for c in (once, thrice)]
     assert widths[1] == pytest.approx(widths[0], rel=0.15)
     assert pair(sampled, AWQ3).p_value == pair(context, AWQ3).p_value
-    rate = cell(sampled, AWQ3).rates["tail_loop"]
+    rate = cell(sampled, AWQ3).rates["loop"]
     assert (rate.numerator, rate.denominator, rate.ci_method) == (36, 117, "bootstrap-problems")
 
 

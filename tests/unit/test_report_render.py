@@ -20,7 +20,7 @@ from report_sample import BENCHMARK, HOSTILE, W3, sample_context
 from qrm_forensics.errors import InputError
 from qrm_forensics.report.charts import figures
 from qrm_forensics.report.i18n import Texts
-from qrm_forensics.report.model import Claim, Unit
+from qrm_forensics.report.model import Claim, Excerpt, Mark, Unit
 from qrm_forensics.report.render import fenced, render, templates_dir
 from qrm_forensics.report.tables import (
     Head,
@@ -32,7 +32,7 @@ from qrm_forensics.report.tables import (
     to_csv,
     to_latex,
 )
-from qrm_forensics.report.trace_html import runs
+from qrm_forensics.report.trace_html import pieces, trace_html
 from qrm_forensics.report.visible import clip_start, visible
 
 
@@ -225,16 +225,33 @@ def test_markdown_keeps_hostile_text_in_its_place(out: Path) -> None:
     assert fenced("x ```` y").startswith("`````text\n")
 
 
-def test_loops_are_found_and_folded(out: Path) -> None:
-    text = "start " + "Wait, no. " * 5 + "end"
-    assert [(piece.strip(), copies) for piece, copies in runs(text, " Wait, no.")] == [
-        ("start", 0),
-        ("Wait, no. " * 4 + "Wait, no.", 5),
-        ("end", 0),
+def test_marks_are_drawn_and_loops_folded() -> None:
+    text = "start 2+2=5 " + "Wait, no. " * 60 + "<end>"
+    loop = Mark("loop", 12, 612)
+    marks = (Mark("false_equation", 6, 11), loop, Mark("correct", 600, 605))
+    cut = list(pieces(text, 0, marks))
+    assert "".join(piece for piece, _, _ in cut) == text
+    assert [(piece, kind) for piece, kind, within in cut if within is None] == [
+        ("start ", None),
+        ("2+2=5", "false_equation"),
+        (" ", None),
+        ("<end>", None),
     ]
-    assert list(runs("abc", None)) == [("abc", 0)]
-    assert list(runs("abc", "  ")) == [("abc", 0)]
-    assert "repeats 38 more times" in (out / "report.html").read_text("utf-8")
+    excerpt = Excerpt("v", {}, {}, "stop", 1, len(text), None, ((0, text),), "Wait, no. ", 60.0, 3, None, marks=marks)
+    html = str(trace_html(excerpt, Texts.of("en")))
+    assert '<mark class="false_equation" title="False equation">2+2=5</mark>' in html
+    assert "&lt;end&gt;" in html
+    assert html.count("<details") == 1
+    assert "440 more characters of the loop" in html
+    shown = re.sub(r"<summary>.*?</summary>", "", html)
+    assert re.sub(r"<[^>]+>", "", shown).replace("&lt;", "<").replace("&gt;", ">").replace("  ", " ") == text.replace(
+        "  ", " "
+    )
+
+
+def test_marks_that_reach_beyond_a_part_are_cut_to_it() -> None:
+    cut = list(pieces("abcdef", 100, (Mark("loop", 0, 103), Mark("correct", 104, 900), Mark("correct", 300, 301))))
+    assert cut == [("abc", None, 0), ("d", None, None), ("ef", "correct", None)]
 
 
 def test_invisible_characters_are_named() -> None:
