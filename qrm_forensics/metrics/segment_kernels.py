@@ -46,7 +46,7 @@ def segments_kernel(n, blocks, starts, ends, token_starts, token_ends, at, lists
             if token_ends[at[event]] <= near:
                 cues |= lists[event]
             event += 1
-        while box < boxes.shape[0] and boxes[box] < end:
+        while box < boxes.shape[0] and boxes[box] < min(end, body):
             final[count] = True
             box += 1
         if cues & FINAL:
@@ -60,12 +60,11 @@ def segments_kernel(n, blocks, starts, ends, token_starts, token_ends, at, lists
             phases[count] = _PROCESS
         begins[count] = starts[first] if count else 0
         count += 1
-    if think < 0:
-        last = count
-        while last > 0 and final[last - 1]:
-            last -= 1
-            phases[last] = _FINAL
-    elif n_words > 0 and ends[n_words - 1] > think:
+    last = count
+    while last > 0 and final[last - 1]:
+        last -= 1
+        phases[last] = _FINAL
+    if think >= 0 and n_words > 0 and ends[n_words - 1] > think:
         begins[count] = think
         phases[count] = _FINAL
         count += 1

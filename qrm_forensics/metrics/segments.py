@@ -43,10 +43,10 @@ RULES: dict[str, Said] = {
         f"문제 이해가 아니면서 {_NEAR_KO} {_listed(CHECK_CUES)} 가운데 하나가 나오는 문단",
     ),
     "final": said(
-        "what follows the last '</think>'; without one, the last paragraphs as long as each holds a closed '\\boxed{' or says "
-        f"{_NEAR} {_listed(FINAL_CUES)}",
-        f"마지막 '</think>' 뒤의 내용이며, 그것이 없으면 닫힌 '\\boxed{{'가 있거나 {_NEAR_KO} {_listed(FINAL_CUES)}가 나오는 "
-        "마지막 문단들",
+        "what follows the last '</think>', and the last paragraphs before it (without one, of the response) as long as each "
+        f"holds a closed '\\boxed{{' or says {_NEAR} {_listed(FINAL_CUES)}",
+        f"마지막 '</think>' 뒤의 내용과, 그 앞(없으면 응답 전체)의 마지막 문단들 가운데 닫힌 '\\boxed{{'가 있거나 {_NEAR_KO} "
+        f"{_listed(FINAL_CUES)}가 나오는 동안의 문단들",
     ),
 }
 

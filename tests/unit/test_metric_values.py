@@ -12,7 +12,7 @@ from qrm_forensics.metrics.diversity import diversity
 from qrm_forensics.metrics.length import length
 from qrm_forensics.metrics.markers import markers
 from qrm_forensics.metrics.reference import reference
-from qrm_forensics.metrics.segments import segments
+from qrm_forensics.metrics.segments import PHASES, segments
 from qrm_forensics.metrics.sentences import sentences
 from qrm_forensics.metrics.structure import structure
 from qrm_forensics.metrics.tail_loop import UNIT_CAP, has_tail_loop, tail_loop
@@ -70,6 +70,13 @@ def test_structure(text: str, closed: bool, boxed: bool, after: bool, n: int) ->
     check(measured(text), closed=closed, boxed=boxed, boxed_after_think=after, n_boxed=n)
 
 
+def test_where_the_boxes_are() -> None:
+    text = "é so \\boxed{1}, no: \\\\boxed {2}</think> \\boxed{\\boxed{3}"
+    first, last = text.index("\\boxed"), text.rindex("\\boxed")
+    check(measured(text), n_boxed=3, first_box_char=first, last_box_char=last, last_box_fraction=last / len(text))
+    check(measured("\\boxed{open"), first_box_char=None, last_box_fraction=None)
+
+
 @pytest.mark.parametrize(
     ("finish", "truncated"),
     [
@@ -106,6 +113,31 @@ def test_marker_rates() -> None:
     check(measured(" \n"), wait_count=0, markers_total=0, markers_per_1000_words=None, wait_per_1000_words=None)
 
 
+def test_thought_switches_and_nowait() -> None:
+    values = measured("Alternatively, x. Oh, double-check any other alternative now, ah verify. alternatively2")
+    check(values, switches_total=1, switches_per_1000_words=1000 / 11, alternatively_count=1, nowait_total=9)
+
+
+def test_markers_at_both_ends() -> None:
+    words = ["wait"] * 10 + ["x"] * 1980 + ["wait"] * 2 + ["hmm"] * 8
+    values = measured(" ".join(words))
+    check(values, wait_first_1000=10, wait_last_1000=2, wait_last_minus_first=-8, wait_last_over_first=0.2)
+    check(values, markers_first_1000=10, markers_last_1000=10, markers_last_minus_first=0)
+    check(measured(" ".join(words[1:])), wait_first_1000=None, markers_last_1000=None, wait_last_over_first=None)
+    check(measured(" ".join(reversed(words[10:])) + " y" * 10), wait_first_1000=2, wait_last_over_first=0.0)
+    check(measured("x " * 2000), wait_first_1000=0, wait_last_minus_first=0, wait_last_over_first=None)
+
+
+def test_distances_between_markers() -> None:
+    check(measured("wait"), wait_distance=None, wait_spacing=None, marker_distance=None, marker_spacing=None)
+    # beginnings at 0, 10, 110 and 410 characters (199 bytes more for the last)
+    text = "wait so x ".ljust(10) + "wait".ljust(100) + "wait " + "é" * 199 + " " * 96 + "wait"
+    values = measured(text)
+    check(values, wait_distance=100.0, wait_spacing="medium", marker_distance=52.5, marker_spacing="tight")
+    check(measured("wait" + " " * 96 + "wait" + " " * 396 + "wait"), wait_distance=250.0, wait_spacing="medium")
+    check(measured("wait" + " " * 296 + "wait"), wait_distance=300.0, wait_spacing="sparse")
+
+
 def test_reference_counts_keep_the_reference_fault() -> None:
     check(measured("So, x. So,y. so,y. AlsoSo,y. Wait, wait,x Hmm But"), ref_so=1, ref_wait=2, ref_hmm=1, ref_but=1)
 
@@ -123,6 +155,14 @@ def test_type_token_ratios() -> None:
     assert values["mattr_500"] == pytest.approx(sum(expected) / len(expected) / 500, abs=1e-15)
 
 
+def test_the_course_of_the_diversity() -> None:
+    values = measured(" ".join([f"w{i}" for i in range(600)] + ["x"] * 2400))
+    course = values["trajectory"]
+    begins = [k * 2500 // 49 for k in range(50)]
+    assert course == [1.0 if i <= 100 else (601 - i) / 500 if i <= 600 else 1 / 500 for i in begins]
+    check(measured("x " * 499), trajectory=None)
+
+
 @pytest.mark.parametrize("n", [99, 100, 499, 500])
 def test_windows_need_their_width(n: int) -> None:
     values = measured(" ".join(str(i) for i in range(n)))
@@ -136,6 +176,96 @@ def test_copy_rate() -> None:
     check(measured("a b c d e f g h"), copy_rate=0.0)
     check(measured("a b c d e f g h " * 2), copy_rate=1 / 9)
     check(measured("x " * 108), copy_rate=100 / 101)
+
+
+def test_where_copying_sets_in_for_good() -> None:
+    fresh, copied = [f"w{i}" for i in range(500)], ["x"] * 508
+    # 500 sequences that begin with a fresh word, the first one of x alone, and 500 copies of it
+    values = measured(" ".join(fresh + copied))
+    check(values, collapse_at=501 / 1001, copy_rate=500 / 1001)
+    assert values["copy_trajectory"] == [0.0] * 25 + [0.95] + [1.0] * 24
+    # what recovers for longer than it looped has not collapsed
+    check(measured(" ".join(["x"] * 408 + [f"w{i}" for i in range(300)])), collapse_at=None)
+    check(measured(" ".join(["x"] * 157)), collapse_at=None, copy_rate=149 / 150)
+    check(measured(" ".join(["x"] * 158)), collapse_at=1 / 151)
+    check(measured("a " * 56), copy_trajectory=None)
+
+
+# ---------------------------------------------------------------- sentences
+def test_sentences() -> None:
+    text = 'So x is 3.5 here. So  x is 3.5\nhere. No! "Is it so?" He asks. 1. Take the first. 2. Take the first.'
+    # counted, of three words or more: "So x is 3.5 here." "So  x is 3.5" '"Is it so?"' "1. Take the first." "2. Take ..."
+    values = measured(text)
+    check(values, n_sentences=5, n_distinct_sentences=5, sentence_repeats_max=1, sentence_repeat_rate=0.0)
+    check(values, sentence_repeated=None)
+    text = "é  We try again. One two three, e.g. four. We try  again. We try\tagain. One two three, e.g. four."
+    values = measured("Hm. " + text)
+    check(values, n_sentences=5, n_distinct_sentences=3, sentence_repeats_max=2, sentence_repeat_rate=2 / 5)
+    check(values, sentence_repeated="One two three, e.g. four.")
+    check(measured("Yes. No."), n_sentences=0, sentence_repeats_max=0, sentence_repeat_rate=None)
+    long = measured(("no end " * 100 + "\n") * 2)["sentence_repeated"]
+    assert (len(long), long[-1]) == (400, "…")
+
+
+def test_self_reference() -> None:
+    text = "As I said, we found 4. Let me double-check: I made a MISTAKE earlier; unmistakeable. we \n got x_earlier"
+    values = measured(text)
+    assert len(text.split()) == 18
+    check(values, self_reference_count=6, self_reference_per_1000_words=6000 / 18)
+    # the second and third round of eleven words are copies, and so outside of the rate
+    values = measured("we found that x is two and so on it goes " * 3)
+    check(values, self_reference_count=3, self_reference_per_1000_words=3000 / 33)
+    check(values, self_reference_outside_repeats=1000 / 11)
+    check(measured(""), self_reference_count=0, self_reference_per_1000_words=None)
+
+
+# ---------------------------------------------------------------- phases
+def spans_of(text: str) -> dict[str, list[str]]:
+    values = measured(text)
+    return {p: [text[s["start"] : s["end"]] for s in values[f"{p}_spans"]] for p in PHASES}
+
+
+def test_phases() -> None:
+    text = (
+        "Okay, so Zoë has pens. I need to find how many.\n\nThe question: 3 or 4?\n\nSo 3.\n\nHence 4.\n\n"
+        "Wait, no.\nRight?\n\nLet me verify it.\n\nNow the problem says 3.\n\nSo it is 3.\n\nThe answer is \\boxed{3}.\n</think>\n\n"
+        "Wait: \\boxed{3}"
+    )
+    parts = spans_of(text)
+    assert parts == {
+        "understand": [text[: text.index("So 3")], "Now the problem says 3.\n\n"],
+        "process": ["So 3.\n\nHence 4.\n\n", "So it is 3.\n\n"],
+        "check": ["Wait, no.\nRight?\n\nLet me verify it.\n\n"],
+        "final": [text[text.index("The answer is") :]],
+    }
+    values = measured(text)
+    check(values, n_checks=1, check_share=len(parts["check"][0]) / len(text))
+
+
+@pytest.mark.parametrize(
+    ("text", "final"),
+    [
+        ("So 2.\n\n\\boxed{2}", ["\\boxed{2}"]),
+        ("\\boxed{2}\n\nSo 2.", []),
+        ("So 2.\n\n**Final Answer**\n\n\\boxed{2}", ["**Final Answer**\n\n\\boxed{2}"]),
+        ("So 2.\n\n\\boxed{2", []),
+        ("So 2.</think>", []),
+        ("So 2.</think>2", ["2"]),
+        ("a</think>b</think> ", []),
+        ("So \\boxed{2}.</think>\n\n", ["So \\boxed{2}.</think>\n\n"]),
+        ("So 2.</think>\\boxed{2}", ["\\boxed{2}"]),
+    ],
+)
+def test_the_final_answer(text: str, final: list[str]) -> None:
+    assert spans_of(text)["final"] == final
+
+
+def test_a_cue_counts_near_the_beginning_of_its_paragraph() -> None:
+    first = "a b c d e f g h i j"
+    assert spans_of(f"x\n\n{first} k wait and so on")["check"]
+    assert not spans_of(f"x\n\n{first} k l wait and so on")["check"]
+    assert not spans_of("x\n\n\\wait waiting y")["check"]
+    assert measured(" \n")["understand_share"] is None
 
 
 # ---------------------------------------------------------------- tail loop
