@@ -23,11 +23,14 @@ GROUP = "qrm_forensics.metrics"
 BUILTIN_METRICS: tuple[str, ...] = (
     "qrm_forensics.metrics.length:length",
     "qrm_forensics.metrics.structure:structure",
+    "qrm_forensics.metrics.segments:segments",
+    "qrm_forensics.metrics.sentences:sentences",
     "qrm_forensics.metrics.loops:loops",
     "qrm_forensics.metrics.copying:copying",
     "qrm_forensics.metrics.diversity:diversity",
     "qrm_forensics.metrics.markers:markers",
     "qrm_forensics.metrics.gibberish:gibberish",
+    "qrm_forensics.metrics.arithmetic:arithmetic",
     "qrm_forensics.metrics.surprisal:surprisal",
     "qrm_forensics.metrics.reference:reference",
 )

@@ -83,6 +83,9 @@ def _traces() -> pa.Table:
     # Others to be judged by, one that is not like them, and what the model thought of its own tokens.
     rows += [_trace(100 + i, _varied(i, 1200)) for i in range(30)]
     rows.append(_trace(130, _varied(30, 300) + " Vis," * 200, Finish.LENGTH))
+    said = "Then 17 + 48 = 65, 12 + 30 = 41 and 1/3 = 0.333. The answer is 41.\n\nWait, 12 + 30 = 42."
+    rows.append(_trace(136, f"{said}\n</think>\n\nThe answer is \\boxed{{42}}."))
+    rows.append(_trace(137, f"{said}\n</think>\n\nThe answer is \\boxed{{41}}."))
     rows.append(_trace(135, _varied(31, 2400)))
     sure = [-0.1 - 0.05 * rng.random() for _ in range(300)]
     for at, drop in ((131, -12.0), (132, -0.1)):
