@@ -27,35 +27,33 @@ from planted_truth.scoring import LONG, Score, Share, score
 LABELS = Path(__file__).parents[1] / "tests" / "labels"
 
 
-def percent(share: Share) -> str:
+def percent(share: Share, interval: bool = True) -> str:
     if share.value is None or share.interval is None:
-        return "-"
+        return "–"
     low, high = share.interval
-    return f"{100 * share.value:.1f} [{100 * low:.0f}-{100 * high:.0f}]"
+    return f"{100 * share.value:.1f}" + (f" ({100 * low:.0f}–{100 * high:.0f})" if interval else "")
 
 
 def number(x: float | None) -> str:
-    return "-" if x is None else f"{x:,.0f}"
+    return "–" if x is None else f"{x:,.0f}"
 
 
 def table(scores: list[Score]) -> str:
     """A Markdown table: recall in % with Wilson intervals, errors in characters, time in ms."""
     groups = list(scores[0].recall)
-    head = ["detector", *(f"recall {g}" if g in ("all", f">={LONG}") else g for g in groups)]
-    head += ["false alarms", "hard neg.", "periodic neg.", "onset p50 / p90", "terminal right", "ms"]
+    head = ["detector", *groups, "false alarms", "hard negatives", "onset error p50 / p90", "terminal right", "ms"]
     rows = [head, ["---"] * len(head)]
     for s in scores:
         placed = s.name not in UNPLACED
         rows.append(
             [
-                s.name,
-                *(percent(s.recall[g]) for g in groups),
-                percent(s.false_alarms),
+                f"**{s.name}**" if s.name == OURS else s.name,
+                *(percent(s.recall[g], g == f">={LONG}") for g in groups),
+                f"{s.false_alarms.k}/{s.false_alarms.n} = {percent(s.false_alarms)}",
                 f"{s.negatives.k}/{s.negatives.n}",
-                f"{s.negatives_periodic.k}/{s.negatives_periodic.n}",
-                f"{number(s.onset(50))} / {number(s.onset(90))}" if placed else "-",
-                percent(s.terminal) if placed else "-",
-                f"{s.milliseconds:.2f}",
+                f"{number(s.onset(50))} / {number(s.onset(90))}" if placed else "–",
+                percent(s.terminal) if placed else "–",
+                f"{s.milliseconds:.1f}",
             ]
         )
     return "\n".join("| " + " | ".join(r) + " |" for r in rows)
@@ -74,7 +72,7 @@ def detectors(with_peers: bool) -> dict[str, Detector]:
 
 
 def planted(args: argparse.Namespace) -> dict[str, object]:
-    plants = cases(args.half, args.n, args.seed, args.source)
+    plants = [c for seed in args.seed for c in cases(args.half, args.n, seed, args.source)]
     quiet = clean(args.half, args.source)
     known = (
         [] if args.source == "builtin" else [b for b in responses() if b.half == args.half and b.closed and b.correct]
@@ -83,7 +81,7 @@ def planted(args: argparse.Namespace) -> dict[str, object]:
     looped = [b for b in known if b.sha in LOOPED]
     negatives = hard_negatives(args.half, args.source)
     print(
-        f"{args.half}, seed {args.seed}: {len(plants)} plants, {sum(c.truth.tokens >= LONG for c in plants)} of {LONG} "
+        f"{args.half}, seed {' '.join(map(str, args.seed))}: {len(plants)} plants, {sum(c.truth.tokens >= LONG for c in plants)} of {LONG} "
         f"tokens or more, {sum(c.truth.terminal for c in plants)} terminal; {len(quiet)} clean responses "
         f"({quiet[0].name.split('/')[0]}, ...), {len(borderline)} borderline, {len(looped)} with a recovered loop; "
         f"{len(negatives)} hard negatives"
@@ -95,17 +93,16 @@ def planted(args: argparse.Namespace) -> dict[str, object]:
     print(table(scores))
     first = scores[0]
     if first.name == OURS:
-        print(f"\n{OURS}: recall at {LONG} tokens or more, by class; class named right where found")
+        print(f"\n| class | found of {LONG} tokens or more | class named right |\n| --- | --- | --- |")
         for name, share in first.by_class.items():
-            named = f"{first.classes[name].k}/{first.classes[name].n}" if name in first.classes else "-"
-            print(f"  {name:26}{percent(share):22}of {share.n:4}   {named}")
-        print(f"  period within 10 %: {percent(first.period)}")
-        print(f"  end error p50 / p90: {number(first.end(50))} / {number(first.end(90))} characters")
-        print(f"  a loop found elsewhere as well: {percent(first.extra)}")
-        print(
-            f"  borderline flagged {first.borderline.k}/{first.borderline.n}, looped {first.looped.k}/{first.looped.n}"
-        )
-        print(f"  hard negatives flagged: {', '.join(first.negatives_flagged) or 'none'}")
+            right = f"{first.classes[name].k}/{first.classes[name].n}" if name in first.classes else "–"
+            print(f"| {name} | {share.k}/{share.n} | {right} |")
+        print(f"\nrecall: {', '.join(f'{g} {percent(s)}' for g, s in first.recall.items())}")
+        print(f"period within 10 %: {percent(first.period)}")
+        print(f"end error p50 / p90: {number(first.end(50))} / {number(first.end(90))} characters")
+        print(f"a loop found elsewhere as well: {percent(first.extra)}")
+        print(f"borderline flagged {first.borderline.k}/{first.borderline.n}, looped {first.looped.k}/{first.looped.n}")
+        print(f"hard negatives flagged: {', '.join(first.negatives_flagged) or 'none'}")
         if args.misses:
             misses(first, quiet)
     return {"half": args.half, "n": args.n, "seed": args.seed, "scores": [s.json() for s in scores]}
@@ -171,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--half", choices=HALVES, default="tuning")
     parser.add_argument("--n", type=int, default=600)
-    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--seed", type=int, nargs="+", default=[1], help="several: --n plants of each")
     parser.add_argument("--source", choices=("auto", "real", "builtin"), default="auto")
     parser.add_argument("--peers", action="store_true")
     parser.add_argument("--misses", action="store_true")

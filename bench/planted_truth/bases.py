@@ -27,8 +27,9 @@ Source = Literal["auto", "real", "builtin"]
 TRACES = Path(__file__).parents[3] / "shared" / "traces"
 
 #: Closed correct responses that are no clean base, by the first 16 hex digits of the SHA-256 of
-#: their text: what two readers saw, without a detector.  Those that one of them was unsure
-#: of are ``BORDERLINE``.  Neither kind counts as clean, or as anything else in a headline figure.
+#: their text: what two readers saw.  One read closely where comparing every lag showed the most
+#: repetition, the other read a sample from start to end; no detector had been run.  Those that a
+#: reader was unsure of are ``BORDERLINE``.  Neither kind counts in a headline figure.
 LOOPED = {
     "9d1bdf5e8e9c8112": "'No, 7 times 8 is 56? Wait, 7 times 8 is 56?' dozens of times, then goes on",
     "22d2dee7891a2886": "'which is 0.464, which is 0.464' dozens of times, then goes on",
