@@ -150,6 +150,10 @@ def sentences(batch: pa.Table) -> Mapping[str, Sequence[object]]:
     Sentences of text without spaces between words are lines.  Two sentences are equal where
     their words are, whatever whitespace is between them.  A phrase is its whole words with
     nothing but whitespace between them ('let me re' is what precedes '-check' or '-examine').
+
+    Self-reference is lower where a response loops, but mostly because the loop dilutes it: over
+    290 responses of quantized 1.5B models, 2.4 per 1,000 words of the unclosed against 5.1 of the
+    closed correct ones, and 5.0 against 5.9 outside of repetition.
     """
     found = scans(batch)
     values = np.full((len(found), len(_FIGURES)), np.nan)
