@@ -289,10 +289,13 @@ def settle(gold: str, answer: str) -> Settled | None:
     always settled; where a decimal is involved, only exact equality and a distance of
     more than 2e-5 are (in between it is a question of rounding).
     """
-    a, b = normalise(gold), normalise(answer)
+    a, b = gold.strip(), answer.strip()
+    x, y = _INTEGER.fullmatch(a), _INTEGER.fullmatch(b)
+    if not (x and y):
+        a, b = normalise(gold), normalise(answer)
+        x, y = _INTEGER.fullmatch(a), _INTEGER.fullmatch(b)
     if a and a == b:
         return Settled(True, "string")
-    x, y = _INTEGER.fullmatch(a), _INTEGER.fullmatch(b)
     if x and y:
         return Settled(_canonical(x) == _canonical(y), "number")
     p, q = _BASED.fullmatch(a), _BASED.fullmatch(b)
