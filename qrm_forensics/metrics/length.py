@@ -57,26 +57,39 @@ _STEPS = Column(
         "하나 이상의 빈 줄로 구분된 텍스트 블록의 개수.",
     ),
 )
+_PSEUDO = Column(
+    "n_pseudo_tokens",
+    pa.int64(),
+    Show.HIDDEN,
+    unit="pseudo-tokens",
+    label=said("Pseudo-tokens", "유사 토큰 수"),
+    definition=said(
+        "Number of pseudo-tokens (LaTeX command, run of letters, single digit, or any other character; whitespace dropped), "
+        "which stand in for tokens where the model's are not known.",
+        "유사 토큰(LaTeX 명령, 연속한 글자, 숫자 한 자리, 그 밖의 문자 하나; 공백 제외)의 개수로, 모델의 토큰 수를 모를 때 대신 쓴다.",
+    ),
+)
 
 
 def _measure(scan: Scan, row: Row) -> None:
     row[0] = len(scan.words.ids)
     row[1] = scan.n_chars
     row[2] = len(layout(scan).blocks)
+    row[3] = len(scan.tokens.ids)
 
 
 @metric(
-    version=1,
+    version=2,
     reads=("text", "completion_tokens", "token_ids"),
     title=said("Length", "길이"),
-    columns=(_WORDS, _CHARS, _TOKENS, _STEPS),
+    columns=(_WORDS, _CHARS, _TOKENS, _STEPS, _PSEUDO),
 )
 def length(batch: pa.Table) -> Mapping[str, Sequence[object]]:
     """Length of the whole response, everything after the prompt.
 
     ``n_words`` and ``n_chars`` are ``word_count`` and ``char_count`` of the reference study.
     """
-    found = figures(batch, (_WORDS, _CHARS, _STEPS), _measure)
+    found = figures(batch, (_WORDS, _CHARS, _STEPS, _PSEUDO), _measure)
     tokens = pc.coalesce(
         pc.cast(batch.column("completion_tokens"), pa.int64()),
         pc.cast(pc.list_value_length(batch.column("token_ids")), pa.int64()),
