@@ -6,14 +6,16 @@ methods hold; with several it is a share, and means over problems are tested and
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.stats import norm
 
 from qrm_forensics.compare.decisions import Equivalence, mcnemar_mid_p, needed_problems, tost, tost_of_interval
 from qrm_forensics.compare.resampling import Floats, Ints, group_sums, ratio_limits, sign_flip
 from qrm_forensics.compare.rules import Rules
-from qrm_forensics.compare.shares import Interval, detectable_difference, mcnemar_exact, tango, wilson
+from qrm_forensics.compare.shares import Interval, mcnemar_exact, tango, wilson
 
 #: With fewer units that moved, a bootstrap has too few distinct values to draw from.
 FEW = 10
@@ -52,12 +54,17 @@ class Change:
 
     def detectable(self, rules: Rules, family: int = 1) -> float:
         """Smallest true difference found with the power of the rules; of ``family`` tests, in the worst case of Holm."""
-        return detectable_difference(self.mean_square, self.n, rules.alpha / family, rules.power)
+        z = float(norm.ppf(1 - rules.alpha / (2 * family)) + norm.ppf(rules.power))
+        return min(1.0, z * math.sqrt(self._psi / self.n))
 
     def needed(self, rules: Rules, margin: float) -> int:
         """Problems of this kind that would make ``margin`` (a share) detectable."""
-        psi = max(self.mean_square, 1 / self.n)
-        return needed_problems(psi, margin, rules.alpha, rules.power)
+        return needed_problems(self._psi, margin, rules.alpha, rules.power)
+
+    @property
+    def _psi(self) -> float:
+        """The mean square, but where fewer than ten moved at least that of one whole problem: none seen is not none."""
+        return self.mean_square if self.down + self.up >= FEW else max(self.mean_square, 1 / self.n)
 
     def equivalence(self, rules: Rules, margin: float) -> Equivalence:
         """Two one-sided tests at the level alpha."""

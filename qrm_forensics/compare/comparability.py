@@ -99,7 +99,11 @@ def check(baseline: Side, candidate: Side, rules: Rules = DEFAULT) -> Comparabil
         check_items(side)
     names = sorted(set(benchmarks(baseline)) | set(benchmarks(candidate)))
     shared = tuple(_shared(baseline, candidate, name) for name in names)
-    found = [_benchmarks(shared, rules), *(_problems(s, rules) for s in shared if s.shared)]
+    found = [
+        _benchmarks(shared, rules),
+        _policies(baseline, candidate),
+        *(_problems(s, rules) for s in shared if s.shared),
+    ]
     for counts in shared:
         if counts.shared:
             aligned = align(baseline, candidate, counts.benchmark)
@@ -138,7 +142,10 @@ def _benchmarks(shared: tuple[Shared, ...], rules: Rules) -> Check:
         return Check("benchmarks", CheckStatus.DIFFERS, Severity.BLOCKS, first, second, note)
     if apart:
         note = f"Not compared, as no problem is on both sides: {listed(apart)}."
-        severity = Severity.BLOCKS if set(apart) & set(rules.planned or {}) else Severity.WARNS
+# A benchmark that the candidate dropped is one on which nothing can turn red.
+        dropped = {s.benchmark for s in shared if s.baseline and not s.shared}
+        blocks = bool(set(apart) & set(rules.planned or {})) or bool(dropped and rules.min_overlap > 0)
+        severity = Severity.BLOCKS if blocks else Severity.WARNS
         return Check("benchmarks", CheckStatus.DIFFERS, severity, first, second, note)
     return Check("benchmarks", CheckStatus.OK, Severity.INFO, first, second, "")
 

@@ -26,7 +26,7 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "baseline_runs_differ": "On {benchmark}, two runs of the baseline differ by {points:+.1f} points on {n} problems "
         "(p = {p:.2g}), so that a difference from either is not the candidate's alone.",
         "worse_accuracy": "On {benchmark} ({scorer}), accuracy fell by {change:.1f} points, from {baseline:.1f} to {candidate:.1f} % "
-        "of {n} problems ({confidence:g} % interval {low:+.1f} to {high:+.1f}; p = {p:.2g}, adjusted for {family} tests).",
+        "of {n} problems ({confidence:g} % interval {low:+.1f} to {high:+.1f}; p = {p:.2g}, adjusted in a family of {family}).",
         "worse_flips": "On {benchmark}, {candidate:.1f} % of answers flipped where {baseline:.1f} % do by noise alone: {change:.1f} points "
         "in excess over {n} problems ({confidence:g} % interval {low:+.1f} to {high:+.1f}; margin {margin:g}; adjusted p = {p:.2g}).",
         "worse_loop": "On {benchmark}, responses that loop rose by {change:.1f} points, from {baseline:.1f} to {candidate:.1f} % "
@@ -40,7 +40,7 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "worse_outcomes": "On {benchmark}, the outcome {category} rose by {change:.1f} points, from {baseline:.1f} to {candidate:.1f} % "
         "over {n} problems ({confidence:g} % interval {low:+.1f} to {high:+.1f}; margin {margin:g}; adjusted p = {p:.2g}).",
         "insufficient": "On {benchmark} ({scorer}), {n} problems are too few: a change below {detectable:.1f} points would mostly go "
-        "unseen (below {in_family:.1f} when adjusted for {family} tests), the margin is {margin:g}, and the {confidence:g} % interval {low:+.1f} to {high:+.1f} holds both no change and a fall "
+        "unseen (below {in_family:.1f} when adjusted in a family of {family}), the margin is {margin:g}, and the {confidence:g} % interval {low:+.1f} to {high:+.1f} holds both no change and a fall "
         "of the margin. About {needed} problems would do.",
         "candidate_unscored": "On {benchmark}, {share:.1f} % of the candidate's responses have no verdict; at most {limit:g} % may. "
         "They are left out, not counted as wrong.",
@@ -51,7 +51,7 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "({confidence:g} % interval {low:+.1f} to {high:+.1f}; adjusted p = {p:.2g}).",
         "no_difference_seen": "On {benchmark} ({scorer}), no difference was seen over {n} problems ({difference:+.1f} points, {confidence:g} % interval "
         "{low:+.1f} to {high:+.1f}, p = {p:.2g}); a change below {detectable:.1f} points would mostly have been missed "
-        "(below {in_family:.1f} when adjusted for {family} tests).",
+        "(below {in_family:.1f} when adjusted in a family of {family}).",
         "moved": "On {benchmark} ({scorer}), {rate:.1f} % of {n} answers changed their verdict: {lost:.1f} % from right to wrong, "
         "{gained:.1f} % from wrong to right. How much of that is noise is not known without a second run of the baseline.",
         "moved_beside_second_baseline": "On {benchmark} ({scorer}), {rate:.1f} % of {n} answers changed their verdict: {lost:.1f} % from "

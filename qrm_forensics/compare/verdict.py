@@ -5,7 +5,7 @@ Asked in this order; the first that holds is the verdict.
 1. *not comparable*: a check blocks.
 2. *equivalent*, because both sides are the very same responses.
 3. *unreliable baseline*: it is too often cut off or not judged, judged too differently by two policies, solves less
-   than the margin (so that no fall beyond it is possible), or two runs of it differ.
+   than the margin (so that no fall beyond it is possible), or two runs of it differ by the margin or more.
 4. *regression*: a gate is worse.  One policy, one benchmark or one gate is enough.
 5. *insufficient data*: nothing was judged, too many responses of the candidate were not, a gate that the rules
    require cannot be told, or, for an accuracy, a fall as large as the margin would go unseen
@@ -185,7 +185,11 @@ def _unreliable(results: Sequence[Accuracy], truncated: Mapping[str, float], rul
         if floor.excess.baseline > rules.max_noise_flips:
             found.append(_share("baseline_flips", r, floor.excess.baseline, rules.max_noise_flips))
         again = floor.baseline_change
-        if again is not None and again.p_value(rules) <= rules.alpha / len(first):
+        # A difference within the margin is one that the rules put up with.
+        least = rules.floor / 100 if margin is None else max(margin, rules.floor / 100)
+        if again is None or abs(again.difference) < least - 1e-12:
+            continue
+        if again.p_value(rules) <= rules.alpha / len(first):
             slots = {"points": 100 * again.difference, "p": again.p_value(rules), "n": again.n}
             found.append(reason("baseline_runs_differ", benchmark=benchmark, **slots))
     return found
