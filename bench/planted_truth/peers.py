@@ -8,8 +8,8 @@ None of them knows what terminal means: a stretch that reaches into the last 64 
 unclosed response counts as terminal.
 
 Sources: vLLM v1/core/sched/utils.py (PR 35451); llama.cpp server PR 26039; gemini-cli
-packages/core/src/services/loopDetectionService.ts; arXiv 2512.12895; Whisper's compression
-gate as a window; WordSaladChopper wscgen/pipeline/labeler.py (rule labels, ten in a row);
+packages/core/src/services/loopDetectionService.ts; 30 tokens twenty times, attributed to arXiv
+2512.12895 (not confirmed); Whisper's compression gate as a window; WordSaladChopper wscgen/pipeline/labeler.py (rule labels, ten in a row);
 datatrove gopher_repetition_filter.py (arXiv 2112.11446, table A1); the reference study's
 compare_3bit_vs_4bit.py, ``loop_type``.
 """
