@@ -59,7 +59,8 @@ def _verdict(comparison: Comparison, texts: GateTexts) -> ET.Element:
 
 def _check(check: Check, texts: GateTexts) -> ET.Element:
     case = _case(texts.named("check", check.name), f"comparability.{check.benchmark or 'all'}")
-    told = f"{check.note} ({check.baseline} / {check.candidate})"
+    values = f" [{check.baseline} / {check.candidate}]" if check.baseline or check.candidate else ""
+    told = check.note + values
     if check.severity is Severity.BLOCKS:
         _told(case, "failure", check.note, [told])
     elif check.severity is Severity.WARNS:

@@ -147,13 +147,19 @@ def _problems(c: Comparison, t: GateTexts, links: ReportLinks | None) -> list[st
         if not rows:
             continue
         heads = _heads(t, "problem", "scorer", "subject", "was", "is", "length", "outcome")
-        body = _table(heads, [_flip_row(row, t, links) for row in rows[:MOST_ROWS]], left=len(heads))
+        body = _table(*_used(heads, [_flip_row(row, t, links) for row in rows[:MOST_ROWS]]), left=len(heads))
         if len(rows) > MOST_ROWS:
             body += "\n\n" + t.say("more_rows", n=len(rows) - MOST_ROWS)
         if links is None and direction == "lost":
             body += "\n\n" + t.say("no_report")
         found.append(_folded(t.say(f"section.{direction}", n=len(rows)), body))
     return found
+
+
+def _used(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> tuple[list[str], list[list[str]]]:
+    """Without the columns in which no row says anything."""
+    keep = [i for i in range(len(heads)) if any(row[i] != ABSENT for row in rows)]
+    return [heads[i] for i in keep], [[row[i] for i in keep] for row in rows]
 
 
 def moved_problems(c: Comparison) -> list[Row]:
@@ -170,10 +176,15 @@ def moved_problems(c: Comparison) -> list[Row]:
     return sorted(found.values(), key=_gravity)
 
 
-def _gravity(row: Row) -> tuple[float, ...]:
+def _gravity(row: Row) -> tuple[Any, ...]:
     shares = [row[f"{side}_right"] / row[f"{side}_samples"] for side in ("baseline", "candidate")]
     signs = (row["candidate_loop"], row["candidate_truncated"], row["candidate_status"] == "missing")
-    return (*(-int(bool(sign)) for sign in signs), -abs(shares[0] - shares[1]))
+    return (*(-int(bool(s)) for s in signs), -abs(shares[0] - shares[1]), row["benchmark"], _natural(row["problem_id"]))
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """A key by which idx-9 comes before idx-10."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d{1,18})", name)]
 
 
 def _flip_row(row: Row, t: GateTexts, links: ReportLinks | None) -> tuple[str, ...]:
