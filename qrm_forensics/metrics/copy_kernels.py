@@ -221,6 +221,20 @@ def sentences_kernel(ids, sentences, row):  # type: ignore[no-untyped-def]
     return begins[most], begins[most] + lengths[most] - 1
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _word_of(words, offset):  # type: ignore[no-untyped-def]
+    """The last word that begins at or before a byte offset."""
+    low = 0
+    high = words.shape[0]
+    while high - low > 1:
+        middle = (low + high) // 2
+        if words[middle] <= offset:
+            low = middle
+        else:
+            high = middle
+    return low
+
+
 @njit(cache=True, nogil=True)
 def reference_kernel(words, copied, token_starts, at, lists, bit, row):  # type: ignore[no-untyped-def]
     """Write how many phrases of the list ``bit`` there are, their rate per 1,000 words, and the rate outside copies.
@@ -242,7 +256,7 @@ def reference_kernel(words, copied, token_starts, at, lists, bit, row):  # type:
         if not lists[event] & bit:
             continue
         found += 1
-        word = np.searchsorted(words, token_starts[at[event]], "right") - 1
+        word = _word_of(words, token_starts[at[event]])
         fresh_word = True
         for k in range(max(word - GRAM + 1, 0), min(word + 1, copied.shape[0])):
             if copied[k]:

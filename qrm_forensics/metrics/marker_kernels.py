@@ -108,7 +108,10 @@ def markers_kernel(data, codes, starts, ends, known, plain, of_code, words, slot
 @njit(cache=True, nogil=True)
 def _of_rank(values, rank):  # type: ignore[no-untyped-def]
     """The value that ``rank`` others precede in order, of whole numbers from 0 up; linear, by two counts."""
-    high = np.zeros(values.max() // 1024 + 1, np.int32)
+    largest = 0
+    for value in values:
+        largest = max(largest, value)
+    high = np.zeros(largest // 1024 + 1, np.int32)
     for value in values:
         high[value // 1024] += 1
     top = 0
@@ -131,9 +134,11 @@ def _median_distance(at):  # type: ignore[no-untyped-def]
     n = at.shape[0] - 1
     if n < 1:
         return np.nan
-    distances = (at[1:] - at[:-1]).astype(np.uint32)
-    upper = np.int64(_of_rank(distances, n // 2))
-    return np.float64(upper) if n % 2 else (_of_rank(distances, n // 2 - 1) + upper) / 2
+    distances = np.empty(n, np.int64)
+    for i in range(n):
+        distances[i] = at[i + 1] - at[i]
+    upper = _of_rank(distances, n // 2)
+    return float(upper) if n % 2 else (_of_rank(distances, n // 2 - 1) + upper) / 2
 
 
 @njit(cache=True, nogil=True)
