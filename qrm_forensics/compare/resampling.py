@@ -24,6 +24,7 @@ Ints = NDArray[np.int64]
 _BLOCK = 512  # resamples turned into weights at a time
 _CACHED = 1 << 24  # weights that are worth keeping
 _WORK = 1 << 27  # steps that an exact distribution may take
+_DISTINCT = 512  # more distinct differences than this have no common unit worth looking for
 _COARSE = 1023  # levels that differences are rounded to where it would take more
 
 
@@ -62,9 +63,13 @@ def _whole(values: Floats) -> Ints:
     """Values as whole multiples of a common unit, int64; rounded where no coarse enough unit divides them all."""
     if not values.size:
         return np.zeros(0, dtype=np.int64)
-    unit = math.lcm(*(Fraction(v).limit_denominator(4096).denominator for v in np.unique(np.abs(values)).tolist()[:64]))
-    whole = np.round(values * unit) if unit < 1 << 20 else values
-    exact = unit < 1 << 20 and bool(np.abs(whole - values * unit).max() < 1e-6)
+    scaled = values / np.abs(values).min()
+    distinct = np.unique(np.abs(scaled))
+    unit = 1 << 20  # no unit
+    if len(distinct) <= _DISTINCT:
+        unit = math.lcm(*(Fraction(v).limit_denominator(4096).denominator for v in distinct.tolist()))
+    whole = np.round(scaled * unit) if unit < 1 << 20 else scaled
+    exact = unit < 1 << 20 and bool(np.abs(whole - scaled * unit).max() < 1e-6)
     if not exact or np.abs(whole).sum() * len(whole) > _WORK:
         whole = np.round(values / np.abs(values).max() * _COARSE)
     found: Ints = whole.astype(np.int64)
