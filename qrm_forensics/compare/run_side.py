@@ -29,7 +29,7 @@ from qrm_forensics.store import Store
 #: Where a column of the items comes from: the first of these columns of the export that is there.
 _SOURCES: dict[str, tuple[str, ...]] = {
     "truncated": ("symptom_truncated", "truncated"),
-    "loop": ("symptom_looped", "tail_loop"),
+    "loop": ("symptom_looped", "loop"),
     "missing_answer": ("symptom_no_answer",),
 }
 #: Text that measuring finds in a short list of names, and not in the response.

@@ -58,9 +58,9 @@ _EQUALS = ("is", "=", "equals", "are", "≈")
 
 def classify(unit: str, period: int, *, enumeration: bool, counted: bool, growth: float) -> str:
     """The class of a unit of ``period`` tokens; ``counted`` and ``growth`` as in ``loop_detector.Episode``."""
-    words = _WORD.findall(unit)
     if enumeration:
         return "enumeration"
+    words = _WORD.findall(unit)
     if growth >= GROWTH and period >= 4:
         return "growing term"
     if re.fullmatch(r"\d+", unit):

@@ -16,14 +16,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from qrm_forensics.metrics import lexemes, loop_kernels
+from qrm_forensics.metrics import lexemes, loop_episodes, loop_kernels
 from qrm_forensics.metrics.loop_classes import classify, reference_type
+from qrm_forensics.metrics.loop_kernels import WALK_IDS, WALK_MASKED, WALK_TOKENS
 from qrm_forensics.metrics.scan import Scan, Tokens, scan_text
 
 #: Evidence for a loop, in tokens that repeat, and copies after the first.
@@ -37,7 +37,9 @@ STEPS = 0.4
 #: What a number takes away that is new copy after copy, and a token at a lag that is no multiple of the period.
 NEW_NUMBER, STRAY = 15.0, 0.5
 #: An enumeration has so much evidence (a number is one token) and copies after the first.
-MIN_ENUMERATION, ENUMERATION_COPIES = 80.0, 4.0
+MIN_ENUMERATION, ENUMERATION_COPIES = 100.0, 4.0
+#: The tokens themselves are followed where so many, and such a share of a lag, recur with numbers masked.
+MIN_REGION, REGION_SHARE = 50, 0.8
 #: Share of the rest of the response that lies in loops from the onset of a degenerate suffix on.
 SUFFIX_SHARE = 0.7
 #: A loop ends with the response if at most so many tokens, or two periods, follow it.
@@ -48,6 +50,8 @@ MAX_MASKED = 0.10
 UNIT_CAP = 400
 
 Ints = npt.NDArray[np.int32]
+#: Marks that end what came before them; ASCII characters are their own token numbers.
+_CLOSING = frozenset(map(ord, ".,;:!?)]}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,15 +88,57 @@ def _connective() -> npt.NDArray[np.bool_]:
     return table
 
 
+def find_episodes(tokens: Tokens) -> list[Episode]:
+    """Loops (tiers 1 and 2) and enumerations (tier 3) of one response, in the order of their onsets."""
+    x2, x3, at = loop_kernels.masked_streams(
+        tokens.low, tokens.kinds, tokens.codes, tokens.starts, tokens.ends, _connective()
+    )
+    links2, spans2, scores2, links3, spans3, scores3 = loop_kernels.segments_of_text(
+        x2, x3, at, WALK_TOKENS, WALK_MASKED, MIN_REGION, REGION_SHARE
+    )
+    found = []
+    for s in _stretches(x2, links2, spans2, scores2, EXACT_EVIDENCE):
+        steps, new = loop_episodes.progress(x2, tokens.starts, tokens.ends, links2, s.start, s.end)
+        evidence, counted = s.evidence(new), steps >= STEPS * s.copies
+        if s.is_loop(evidence, counted=counted):
+            found.append(_episode(x2, tokens.ids, links2, s, evidence, counted))
+    for s in _stretches(x3, links3, spans3, scores3, MIN_ENUMERATION):
+        start, end = int(at[s.start]), int(at[s.end])
+        if s.copies < ENUMERATION_COPIES:
+            continue
+        there = [e for e in found if e.tier < 3 and e.onset < end and e.end > start]
+        covered = sum(min(e.end, end) - max(e.onset, start) for e in there)
+        # A counter that costs evidence digit by digit is one token here, so that more of its loop is seen.
+        if covered > (0.9 if all(e.counted for e in there) else 0.5) * (end - start):
+            continue
+        steps, new, words = loop_episodes.progress_masked(x2, x3, at, links3, s.start, s.end)
+        evidence, counted = s.evidence(new), steps >= STEPS * s.copies and words >= WORDS_PER_STEP * s.copies
+        if counted and s.is_loop(evidence, counted=True):
+            found = [e for e in found if e not in there]
+            found.append(_in_tokens(_episode(x3, x3, links3, s, evidence, True), at, 2))
+        elif not there:
+            found.append(_in_tokens(_episode(x3, x3, links3, s, s.score, False), at, 3))
+    return _apart(found)
+
+
+def find_episodes_of_ids(token_ids: npt.NDArray[Any]) -> list[Episode]:
+    """Loops (tier 1) in a sequence of token ids (m,); the same under any renaming of the ids."""
+    _, first, named = np.unique(token_ids, return_index=True, return_inverse=True)
+    # By first appearance, and above the characters, of which the kernels know digits.
+    x = (first.argsort().argsort().astype(np.int32) + loop_kernels.FIRST_WORD)[named.ravel()]
+    links, spans, scores = loop_kernels.segments_of_ids(x, WALK_IDS)
+    found = []
+    for s in _stretches(x, links, spans, scores, EXACT_EVIDENCE):
+        evidence = s.evidence(0)
+        if s.is_loop(evidence, counted=False):
+            found.append(_episode(x, x, links, s, evidence, False))
+    return _apart(found)
+
+
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """Joined segments x[start:end] before it is known what they are.
+    """A row of ``loop_episodes.stretches``."""
 
-    ``equal``: share of the linked tokens that equal the one a lag earlier; ``stray``: how many
-    have a lag that is no multiple of the period (to 6 %, and 3 tokens).
-    """
-
-    links: Ints
     start: int
     end: int
     score: float
@@ -100,27 +146,6 @@ class _Stretch:
     period: int
     equal: float
     stray: int
-    growth: float
-
-    @classmethod
-    def of(cls, links: Ints, start: int, end: int, score: float) -> _Stretch:
-        linked = links[start:end]
-        linked = linked[linked != 0]
-        lags = linked >> 2
-        period = _period(lags)
-        multiple = np.maximum(1, (lags + period // 2) // period)
-        stray = np.abs(lags - multiple * period) > np.maximum(3, 0.06 * period) * multiple
-        return cls(
-            links,
-            start,
-            end,
-            score,
-            copies=float((multiple / lags).sum()),
-            period=period,
-            equal=float(np.mean((linked & 3) == loop_kernels.EQUAL)),
-            stray=int(stray.sum()),
-            growth=_growth(lags),
-        )
 
     def evidence(self, new_numbers: int) -> float:
         return self.score - NEW_NUMBER * new_numbers - STRAY * self.stray
@@ -134,78 +159,27 @@ class _Stretch:
         return exact and evidence >= EXACT_EVIDENCE and self.copies >= EXACT_COPIES
 
 
-def _period(lags: Ints) -> int:
-    """The commonest lag, or the one near a fraction of it that a seventh of the tokens have: noise hides the latest copy."""
-    counts = np.bincount(lags)
-    most = int(counts.argmax())
-    for q in range(8, 1, -1):
-        low, high = int(np.floor(0.94 * most / q)), int(np.ceil(1.06 * most / q)) + 1
-        if low >= 1 and counts[low:high].sum() * 7 >= len(lags):
-            return low + int(counts[low:high].argmax())
-    return most
-
-
-def _growth(lags: Ints) -> float:
-    """The median lag of the last quarter of the tokens over that of the first, where each quarter's exceeds the last."""
-    medians = [float(np.median(part)) for part in np.array_split(lags, 4) if part.size]
-    rising = all(b > a for a, b in pairwise(medians))
-    return medians[-1] / medians[0] if rising else 1.0
-
-
-def _stretches(x: Ints, links: Ints, spans: Ints, scores: npt.NDArray[np.float64]) -> Iterator[_Stretch]:
-    """Joined segments that could be anything, by score and copies."""
-    bounds, totals = loop_kernels.episodes(x, links, spans, scores, 0.5, 120, 0.15)
-    for (start, end), score in zip(bounds.tolist(), totals.tolist(), strict=True):
-        if score >= MIN_ENUMERATION:
-            made = _Stretch.of(links, start, end, score)
-            if made.copies >= EXACT_COPIES_LONG:
-                yield made
-
-
-def find_episodes(tokens: Tokens) -> list[Episode]:
-    """Loops (tiers 1 and 2) and enumerations (tier 3) of one response, in the order of their onsets."""
-    x2, x3, at = loop_kernels.masked_streams(
-        tokens.low, tokens.kinds, tokens.codes, tokens.starts, tokens.ends, _connective()
-    )
-    links2, spans2, scores2, links3, spans3, scores3 = loop_kernels.segments_of_text(x2, x3, at, 50, 0.8)
-    found = []
-    for s in _stretches(x2, links2, spans2, scores2):
-        steps, new = loop_kernels.progress(x2, tokens.starts, tokens.ends, links2, s.start, s.end)
-        evidence, counted = s.evidence(new), steps >= STEPS * s.copies
-        if s.is_loop(evidence, counted=counted):
-            found.append(_episode(x2, tokens.ids, s, evidence, counted))
-    for s in _stretches(x3, links3, spans3, scores3):
-        start, end = int(at[s.start]), int(at[s.end])
-        if s.copies < ENUMERATION_COPIES:
-            continue
-        there = [e for e in found if e.tier < 3 and e.onset < end and e.end > start]
-        covered = sum(min(e.end, end) - max(e.onset, start) for e in there)
-        # A counter that costs evidence digit by digit is one token here, so that more of its loop is seen.
-        if covered > (0.9 if all(e.counted for e in there) else 0.5) * (end - start):
-            continue
-        steps, new, words = loop_kernels.progress_masked(x2, x3, at, links3, s.start, s.end)
-        evidence, counted = s.evidence(new), steps >= STEPS * s.copies and words >= WORDS_PER_STEP * s.copies
-        if counted and s.is_loop(evidence, counted=True):
-            found = [e for e in found if e not in there]
-            found.append(_in_tokens(_episode(x3, x3, s, evidence, True), at, 2))
-        elif not there:
-            found.append(_in_tokens(_episode(x3, x3, s, s.score, False), at, 3))
-    return _apart(found)
+def _stretches(
+    x: Ints, links: Ints, spans: Ints, scores: npt.NDArray[np.float64], min_score: float
+) -> Iterator[_Stretch]:
+    if len(spans):
+        rows = loop_episodes.stretches(x, links, spans, scores, min_score, EXACT_COPIES_LONG)
+        for start, end, score, copies, period, equal, stray in rows.tolist():
+            yield _Stretch(int(start), int(end), score, copies, int(period), equal, int(stray))
 
 
 def _apart(found: list[Episode]) -> list[Episode]:
-    """The episodes in the order of their onsets; loops that overlap are one if their periods agree, and else end to end."""
+    """The episodes in the order of their onsets; loops that overlap are one if their periods agree, else end to end."""
     out = [e for e in found if e.tier == 3]
     last: Episode | None = None
     for e in sorted((e for e in found if e.tier < 3), key=lambda e: e.onset):
         if last is not None and e.onset < last.end:
             if e.end <= last.end:
                 continue
-            if loop_kernels.commensurate(float(e.period), float(last.period)):
-                joined = replace(
-                    last, end=e.end, repeats=last.repeats + e.repeats - 1, evidence=last.evidence + e.evidence
-                )
-                out[-1] = last = joined
+            if loop_episodes.commensurate(float(e.period), float(last.period)):
+                more = last.repeats + e.repeats - 1
+                last = replace(last, end=e.end, repeats=more, evidence=last.evidence + e.evidence)
+                out[-1] = last
                 continue
             e = replace(e, onset=last.end, body_start=last.end)
         out.append(e)
@@ -213,25 +187,8 @@ def _apart(found: list[Episode]) -> list[Episode]:
     return sorted(out, key=lambda e: (e.onset, e.tier))
 
 
-def find_episodes_of_ids(token_ids: npt.NDArray[Any]) -> list[Episode]:
-    """Loops (tier 1) in a sequence of token ids (m,); the same under any renaming of the ids."""
-    _, first, named = np.unique(token_ids, return_index=True, return_inverse=True)
-    # By first appearance, and above the characters, of which the kernels know digits.
-    x = (first.argsort().argsort().astype(np.int32) + 128)[named.ravel()]
-    links, spans, scores = loop_kernels.segments_of_ids(x)
-    found = []
-    for s in _stretches(x, links, spans, scores):
-        evidence = s.evidence(0)
-        if s.is_loop(evidence, counted=False):
-            found.append(_episode(x, x, s, evidence, False))
-    return _apart(found)
-
-
-def _episode(x: Ints, ids: Ints, s: _Stretch, evidence: float, counted: bool) -> Episode:
-    equal = np.flatnonzero((s.links[s.start : s.end] & 3) == loop_kernels.EQUAL) + s.start
-    masked = float(np.mean(ids[equal] != ids[equal - (s.links[equal] >> 2)]))
-    anchor = loop_kernels.established(s.links, s.start, s.end)
-    onset, lag = loop_kernels.walk_back(x, anchor, int(s.links[anchor] >> 2), 0, 1.0, 10.0)
+def _episode(x: Ints, ids: Ints, links: Ints, s: _Stretch, evidence: float, counted: bool) -> Episode:
+    onset, lag, masked, unit_start, unit_end = loop_episodes.describe(x, ids, links, s.start, s.end, s.period)
     return Episode(
         tier=1 if masked <= MAX_MASKED else 2,
         body_start=onset - lag,
@@ -240,30 +197,10 @@ def _episode(x: Ints, ids: Ints, s: _Stretch, evidence: float, counted: bool) ->
         period=s.period,
         repeats=1.0 + s.copies,
         evidence=evidence,
-        unit=_undisturbed(s.links, onset, s.end, s.period),
+        unit=(unit_start, unit_end),
         counted=counted,
-        growth=s.growth,
+        growth=loop_episodes.growth(links, s.start, s.end),
     )
-
-
-def _undisturbed(links: Ints, onset: int, end: int, period: int) -> tuple[int, int]:
-    """The copy, among the first 32 from the second on, that differs least from the one before."""
-    differs = np.cumsum((links[onset:end] & 3) != loop_kernels.EQUAL)
-    best = (period + 1, onset, min(onset + period, end))
-    at = onset
-    for _ in range(32):
-        stop = at + period
-        if stop > end:
-            break
-        wrong = int(differs[stop - onset - 1] - (differs[at - onset - 1] if at > onset else 0))
-        best = min(best, (wrong, at, stop))
-        if not wrong:
-            break
-        # the next copy begins at the token that was compared with this one's first
-        ahead = np.arange(at + period // 2 + 1, min(at + 2 * period + 1, end))
-        linked = ahead[ahead - (links[ahead] >> 2) == at]
-        at = int(linked[0]) if linked.size else stop
-    return best[1], best[2]
 
 
 def _in_tokens(e: Episode, at: Ints, tier: int) -> Episode:
@@ -361,43 +298,71 @@ def report_loops(
     mark = scan.data.tobytes().rfind(b"</think>") if closed is not False else -1
     if closed and mark < 0:
         mark = len(scan.data)
-    told = tuple(_told(e, scan, n, ended=int(tokens.starts[e.onset]) < mark) for e in episodes)
+    told = _told(episodes, scan, mark)
     loops = [e for e in episodes if e.tier < 3]
     if not loops:
         return LoopReport(told, n, 0.0, None, None)
-    covered = np.zeros(n + 1, dtype=np.int64)
-    for e in loops:
-        covered[e.body_start : e.end] = 1
-    ahead = covered[::-1].cumsum()[::-1]
-    suffix = (e for e in loops if ahead[e.onset] >= SUFFIX_SHARE * (n - e.onset))
-    chosen = next(suffix, None) or max(loops, key=lambda e: e.tokens)
-    first = told[episodes.index(chosen)]
+    coverage, suffix = _covered(loops, n)
+    chosen = suffix or max(loops, key=lambda e: e.tokens)
     onset_id = None if token_ids is None else _onset_in_ids(np.asarray(token_ids), chosen, n)
-    return LoopReport(told, n, float(covered.sum() / n), first, onset_id)
+    return LoopReport(told, n, coverage, told[episodes.index(chosen)], onset_id)
 
 
-def _told(e: Episode, scan: Scan, n: int, *, ended: bool) -> FoundEpisode:
+def _covered(loops: list[Episode], n: int) -> tuple[float, Episode | None]:
+    """(share of the n tokens in loops, the loop that begins the degenerate suffix); by onset, loops do not overlap."""
+    covered = 0
+    suffix = None
+    limit = n
+    for e in reversed(loops):
+        # the first copy may reach into the loop before
+        if covered + e.end - e.onset >= SUFFIX_SHARE * (n - e.onset):
+            suffix = e
+        covered += min(e.end, limit) - e.body_start
+        limit = e.body_start
+    return min(1.0, covered / n), suffix
+
+
+def _told(episodes: list[Episode], scan: Scan, mark: int) -> tuple[FoundEpisode, ...]:
+    """The episodes in characters; ``mark`` is the byte offset before which the thinking's end closes what began."""
     tokens = scan.tokens
-    body, onset, end = scan.chars(
-        [tokens.starts[e.body_start], tokens.starts[e.onset], tokens.ends[e.end - 1]]
-    ).tolist()
-    unit = scan.slice(int(tokens.starts[e.unit[0]]), int(tokens.ends[e.unit[1] - 1]))
-    loop_class = classify(unit, e.period, enumeration=e.tier == 3, counted=e.counted, growth=e.growth)
-    return FoundEpisode(
-        tier=e.tier,
-        body_start_char=body,
-        onset_char=onset,
-        end_char=end,
-        period=e.period,
-        repeats=e.repeats,
-        tokens=e.tokens,
-        unit=unit if len(unit) <= UNIT_CAP else unit[: UNIT_CAP - 1] + "…",
-        loop_class=loop_class,
-        reference=reference_type(unit, loop_class),
-        terminal=not ended and n - e.end <= max(2 * e.period, END_SLACK),
-        evidence=e.evidence,
-        onset_token=e.onset,
-    )
+    n = len(tokens.ids)
+    offsets = np.array([[tokens.starts[e.body_start], tokens.starts[e.onset], tokens.ends[e.end - 1]] for e in episodes])
+    order = np.argsort(offsets, axis=None, kind="stable")
+    chars = np.empty(offsets.size, np.int64)
+    chars[order] = scan.chars(offsets.ravel()[order])
+    out = []
+    for e, (body, onset, end), first in zip(episodes, chars.reshape(-1, 3).tolist(), offsets[:, 1].tolist(), strict=True):
+        unit = _unit(e, scan)
+        loop_class = classify(unit, e.period, enumeration=e.tier == 3, counted=e.counted, growth=e.growth)
+        found = FoundEpisode(
+            tier=e.tier,
+            body_start_char=body,
+            onset_char=onset,
+            end_char=end,
+            period=e.period,
+            repeats=e.repeats,
+            tokens=e.tokens,
+            unit=unit if len(unit) <= UNIT_CAP else unit[: UNIT_CAP - 1] + "…",
+            loop_class=loop_class,
+            reference=reference_type(unit, loop_class),
+            terminal=first >= mark and n - e.end <= max(2 * e.period, END_SLACK),
+            evidence=e.evidence,
+            onset_token=e.onset,
+        )
+        out.append(found)
+    return tuple(out)
+
+
+def _unit(e: Episode, scan: Scan) -> str:
+    """The text of the undisturbed copy, turned so that it does not begin with the punctuation of the copy before."""
+    tokens = scan.tokens
+    start, end = e.unit
+    turned = 0
+    while turned < min(end - start, e.end - end, 4) and tokens.ids[start + turned] in _CLOSING:
+        turned += 1
+    if turned == end - start:
+        turned = 0
+    return scan.slice(int(tokens.starts[start + turned]), int(tokens.ends[end + turned - 1]))
 
 
 def _onset_in_ids(ids: npt.NDArray[Any], loop: Episode, n: int) -> int | None:

@@ -1,54 +1,77 @@
-"""The loops over tokens of the loop detector, compiled by numba; ``loop_detector`` says what they find.
+"""Following repetition through a sequence of tokens: the innermost loops of the loop detector.
 
 *Lag*: the distance from a token to the one that it is compared with.  A *segment* is a stretch
-of tokens that mostly repeat what stands one lag earlier, where the lag may change a little
+of tokens that mostly repeat what stands one lag earlier, where the lag may move a little
 at a time (a word more or less in a copy, a counter that gets a digit longer).
 
 ``links`` (m,) int32 holds, for each token inside a segment, ``lag << 2 | flag``, else 0.
 
-Cost: linear in the tokens.  The table of k-grams has a fixed size and keeps the latest position
-of a k-gram, so a repetition is seen with a probability that falls with its period
-(about exp(-period / 16,384) per token), which reaches 1/2 per token at 11,000 tokens; and each
-token is compared with a bounded number of others.
+Method: the latest position of each k-gram gives the lag at which it recurs (one table of a fixed size,
+so that work and memory do not depend on the text); a walk from there scores token by token, is
+ended by an X-drop (Altschul et al. 1990, BLAST, sec. "extension"), and is realigned at a
+mismatch within a narrow band.  A k-gram is forgotten with a probability of
+1 - exp(-lag / 2 ** TABLE_BITS), which loses some beginnings of very long periods, not the periods.
+Cost: linear; each token is compared with a bounded number of others.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
 #: Flags of links: equal to the token one lag before; equal to that two lags before; different.
 EQUAL, EQUAL_TWO_BACK, DIFFERENT = 1, 2, 3
-
-#: Tokens in a k-gram.
-K = 6
-TABLE_BITS = 14
-#: Stream numbers of masked tokens; all others are pseudo-token numbers, where ASCII is itself and words are 128 upwards.
+#: Numbers of masked tokens in a stream; ASCII characters are their own number and words begin at 128.
 CONNECTIVE, NUMBER = 1, 2
+FIRST_WORD = 128
 #: A number is one token up to so many digits, so that an endless run of digits is a run of tokens.
 NUMBER_DIGITS = 8
 
+#: Tokens in a k-gram, entries of the table, and the bits of an entry that hold a position.
+K = 6
+TABLE_BITS = 14
+POSITION = (1 << 20) - 1
 #: Score of a token that equals the one a lag earlier, and of one that equals only the copy before that.
 MATCH, MATCH_TWO_BACK = 1.0, 0.5
-#: A segment ends where its score has dropped by so much below its best; a young one (best below 20) earlier.
-X_DROP, YOUNG_DROP, YOUNG = 24.0, 12.0, 20.0
-SHORT_LAGS = 48
-#: Where a segment asks whether a smaller lag would do.
-SETTLED = 30.0
-#: A grown segment gives way to another lag only after a drop of so much.
-LOST = 8.0
+#: A segment ends where its score drops by more than this below its best (a young one sooner, see Walk).
+X_DROP = 24.0
+#: A grown segment (best at least YOUNG) gives way to another lag only after a drop of so much.
+YOUNG, LOST = 20.0, 8.0
+#: Where a segment asks whether a smaller lag would do as well, and up to which one all are tried.
+SETTLED, SHORT_LAGS = 30.0, 48
 #: How far the lag may move at a mismatch, and how many tokens decide it.
 SHIFT, WINDOW = 3, 6
-
-#: A counter that is not met again within so many new numbers is looked for anew.
-MAX_LOST = 3
-#: Score of its own that a stretch has which is joined to one of a multiple of its lag.
-OWN = 60.0
-#: Regions are made of blocks of so many tokens; digits are dense in a block that has so many times as many once
-#: its numbers are spelled out.
+#: A walk begins only if some of so many tokens ahead recur.
+AHEAD = 16
+#: Regions are made of blocks of so many tokens; digits are dense in a block that has so many times as many
+#: tokens once its numbers are spelled out.
 BLOCK, DENSE = 32, 2.5
 
 _DIGIT_KIND = 3
+
+
+class Walk(NamedTuple):
+    """How segments are followed.  ``penalty``: for a token that differs; ``penalty_digit``: for a digit in the
+    place of another.  A walk begins where ``start_run`` k-grams in a row recur at one lag and ``ahead`` of the
+    AHEAD next tokens do; it ends at a drop of ``young + slope * best``, at most X_DROP.  It is
+    realigned up to ``retry`` tokens after its best.  Segments shorter than ``min_length`` are not kept."""
+
+    penalty: float
+    penalty_digit: float
+    start_run: int
+    ahead: int
+    young: float
+    slope: float
+    retry: int
+    min_length: int
+
+
+#: For the stream with numbers masked, which is followed everywhere; for the tokens, where that one repeats; and for ids.
+WALK_MASKED = Walk(0.7, 0.7, 5, 6, 5.0, 0.15, 6, 8)
+WALK_TOKENS = Walk(0.7, 2.0, 2, 0, 8.0, 0.4, 12, 30)
+WALK_IDS = Walk(0.7, 0.7, 4, 6, 8.0, 0.4, 8, 30)
 
 
 @njit(cache=True, nogil=True)
@@ -61,14 +84,17 @@ def masked_streams(low, kinds, codes, starts, ends, connective):  # type: ignore
     at = np.empty(m + 1, np.int32)
     n = 0
     run = 0
+    end = -1
     for i in range(m):
         v = low[i]
         if kinds[i] == _DIGIT_KIND:
             x2[i] = v
-            if 0 < run < NUMBER_DIGITS and starts[i] == ends[i - 1]:
+            if 0 < run < NUMBER_DIGITS and starts[i] == end:
                 run += 1
+                end = ends[i]
                 continue
             run = 1
+            end = ends[i]
             x3[n] = NUMBER
         else:
             run = 0
@@ -83,22 +109,21 @@ def masked_streams(low, kinds, codes, starts, ends, connective):  # type: ignore
 
 
 @njit(cache=True, nogil=True)
-def follow(x, lo, hi, penalty, penalty_digit, start_run, min_length, links, spans, scores, count):  # type: ignore[no-untyped-def]
+def follow(x, lo, hi, walk, links, spans, scores, count):  # type: ignore[no-untyped-def]
     """Find the segments of x[lo:hi]; writes links, spans[k] = (start, end) and scores[k] from k = count on.
 
-    Returns the new count.  A walk begins where ``start_run`` k-grams in a row recur at one lag, and
-    scores MATCH for each token that recurs, -``penalty`` for each that does not, and
-    -``penalty_digit`` for a digit in the place of another.  At a mismatch the lag may move by up
-    to SHIFT, where the next WINDOW tokens agree better; a k-gram that recurs at a lag within
-    [0.6, 1.7] of the present one moves it too.
+    Returns the new count.  At a mismatch the lag may move by up to SHIFT, where the next WINDOW tokens agree
+    better; a k-gram that recurs at a lag not far from the present one (an eighth of it, and four
+    tokens) moves it too.
     """
-    table = np.zeros(1 << TABLE_BITS, np.uint64)
+    # An entry is a position in its low bits and a tag of the hash above them.  A false one would have to be
+    # false for some k-grams in a row to begin a walk, and the walk then compares the tokens.
+    table = np.zeros(1 << TABLE_BITS, np.uint32)
     base = np.uint64(0xD1342543DE82EF95)
     mix = np.uint64(0x9E3779B97F4A7C15)
-    high = np.uint64(0xFFFFFFFF00000000)
-    low_half = np.uint64(0xFFFFFFFF)
+    tag_bits = np.uint64(0xFFFFFFFF ^ POSITION)
+    position = np.uint64(POSITION)
     shift = np.uint64(64 - TABLE_BITS)
-    bits = np.uint64(TABLE_BITS)
     power = np.uint64(1)
     for _ in range(K - 1):
         power = power * base
@@ -110,30 +135,33 @@ def follow(x, lo, hi, penalty, penalty_digit, start_run, min_length, links, span
     score = 0.0
     best = 0.0
     best_at = 0
-    taken = lo  # segments do not overlap
     home = 0  # the lag that held for more than a copy; an inserted token moves the lag for one copy only
     since = 0
-    settled = False  # whether it was asked if a fraction of the lag would do
+    settled = False  # whether it was asked if a smaller lag would do
+    taken = lo  # segments do not overlap
     last = 0
     run = 0
     for i in range(lo + K - 1, hi):
         h = h * base + np.uint64(x[i] + 1)
         g = (h ^ (h >> np.uint64(32))) * mix
         slot = g >> shift
-        tag = (g << bits) & high
-        entry = table[slot]
-        table[slot] = tag | np.uint64(i + 1)
+        tag = g & tag_bits
+        entry = np.uint64(table[slot])
+        now = np.uint64(i + 1) & position
+        table[slot] = np.uint32(tag | now)
         h = h - power * np.uint64(x[i - K + 1] + 1)
         d = 0
-        if (entry & high) == tag and entry != 0:
-            d = i + 1 - np.int64(entry & low_half)
+        if (entry & tag_bits) == tag and (entry & position) != 0:
+            d = np.int64((now - entry) & position)
+            if d > i - lo:
+                d = 0
         if lag == 0:
             if d == 0:
                 run = 0
                 continue
             run = run + 1 if d == last else 1
             last = d
-            if run < start_run:
+            if run < walk.start_run or (run - walk.start_run) & 7 or not _promising(x, i, d, hi, walk.ahead):
                 continue
         else:
             j = i - lag
@@ -159,10 +187,10 @@ def follow(x, lo, hi, penalty, penalty_digit, start_run, min_length, links, span
                         best_at = i
                 else:
                     digits = 48 <= x[i] < 58 and 48 <= x[j] < 58
-                    cost = penalty_digit if digits else penalty
+                    cost = walk.penalty_digit if digits else walk.penalty
                     score -= cost
                     links[i] = (lag << 2) | DIFFERENT
-                    if lag > 1 and i - best_at <= WINDOW and i + WINDOW + 1 < hi:
+                    if lag > 1 and i - best_at <= walk.retry and i + WINDOW + 1 < hi:
                         if i - since > lag + (lag >> 1):
                             home = lag
                         moved = _realigned(x, i, lag, home, lo)
@@ -178,9 +206,8 @@ def follow(x, lo, hi, penalty, penalty_digit, start_run, min_length, links, span
                                     best_at = i
             run = run + 1 if d == last else 1
             last = d
-            drop = best - score
-            if drop > X_DROP or (drop > YOUNG_DROP and best < YOUNG):
-                count = _close(links, spans, scores, count, start, best_at, i + 1, best, min_length)
+            if best - score > min(walk.young + walk.slope * best, X_DROP):
+                count = _close(links, spans, scores, count, start, best_at, i + 1, best, walk.min_length)
                 taken = best_at + 1
                 lag = 0
             if d == 0:
@@ -191,6 +218,7 @@ def follow(x, lo, hi, penalty, penalty_digit, start_run, min_length, links, span
                 if abs(d - lag) * 8 <= lag + 32:
                     lag = d
                     since = i
+                    settled = False
                     for q in range(i - K + 1, i + 1):
                         if links[q] & 3 != EQUAL:
                             score += MATCH
@@ -199,12 +227,13 @@ def follow(x, lo, hi, penalty, penalty_digit, start_run, min_length, links, span
                         best = score
                         best_at = i
                     continue
-                if run < start_run or (best >= YOUNG and best - score < LOST):
+                if run < walk.start_run or (best >= YOUNG and best - score < LOST):
                     continue
-                count = _close(links, spans, scores, count, start, best_at, i + 1, best, min_length)
+                if (run - walk.start_run) & 7 or not _promising(x, i, d, hi, walk.ahead):
+                    continue
+                count = _close(links, spans, scores, count, start, best_at, i + 1, best, walk.min_length)
                 taken = best_at + 1
-                lag = 0
-            elif run < start_run:
+            elif run < walk.start_run or (run - walk.start_run) & 7 or not _promising(x, i, d, hi, walk.ahead):
                 continue
         lag = d
         start = max(i - K - run + 2, taken)
@@ -219,8 +248,20 @@ def follow(x, lo, hi, penalty, penalty_digit, start_run, min_length, links, span
         home = lag
         since = i
     if lag > 0:
-        count = _close(links, spans, scores, count, start, best_at, hi, best, min_length)
+        count = _close(links, spans, scores, count, start, best_at, hi, best, walk.min_length)
     return count
+
+
+@njit(cache=True, nogil=True)
+def _promising(x, i, lag, hi, ahead):  # type: ignore[no-untyped-def]
+    """Whether at least ``ahead`` of the AHEAD tokens after i recur at the lag, or the text ends there."""
+    if i + AHEAD + 1 > hi:
+        return True
+    agree = 0
+    for q in range(1, AHEAD + 1):
+        if x[i + q] == x[i + q - lag]:
+            agree += 1
+    return agree >= ahead
 
 
 @njit(cache=True, nogil=True)
@@ -234,6 +275,8 @@ def _fundamental(x, i, lag, lo):  # type: ignore[no-untyped-def]
             return other
     for q in range(8, 1, -1):
         centre = (lag + (q >> 1)) // q
+        if centre + q < SHORT_LAGS:
+            continue
         for s in range(2 + q):
             if centre - s >= SHORT_LAGS and _recurs(x, i, centre - s, lo):
                 return centre - s
@@ -244,11 +287,16 @@ def _fundamental(x, i, lag, lo):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def _recurs(x, i, lag, lo):  # type: ignore[no-untyped-def]
-    """Whether at least 15 of the 24 tokens up to i equal those a lag earlier."""
+    """Whether at least 15 of the 24 tokens up to i equal those a lag earlier, two of the last three among them."""
     if i - 23 - lag < lo:
         return False
     left = 9
-    for k in range(24):
+    for k in range(3):
+        if x[i - k] != x[i - k - lag]:
+            left -= 1
+    if left < 8:
+        return False
+    for k in range(3, 24):
         if x[i - k] != x[i - k - lag]:
             if left == 0:
                 return False
@@ -278,33 +326,25 @@ def _realigned(x, i, lag, home, lo):  # type: ignore[no-untyped-def]
             agree += 1
     if agree >= WINDOW - 1:
         return lag
-    best = agree + 1
+    best = max(agree + 1, 2)
     found = lag
     if home != lag and i + 1 - home >= lo:
-        agree = 0
-        for q in range(WINDOW + 1):
-            if x[i + q] == x[i + q - home]:
-                agree += 1
-        if agree > best:
+        agree = _agreement(x, i, home, best - 1)
+        if agree >= best:
             best = agree
             found = home
     for s in range(1, min(SHIFT, lag >> 1) + 1):
-        # a token was left out of this copy: the one at i itself must recur, and it does not count
+        # a token was left out of this copy: the one at i itself should recur
         other = lag - s
-        agree = -1
-        for q in range(WINDOW + 1):
-            if x[i + q] == x[i + q - other]:
-                agree += 1
+        lacks = 0 if x[i] == x[i - other] else 1
+        agree = _agreement(x, i, other, best + lacks) - lacks
         if agree > best:
             best = agree
             found = other
         # a token was put into this copy
         other = lag + s
         if i + 1 - other >= lo:
-            agree = 0
-            for q in range(1, WINDOW + 1):
-                if x[i + q] == x[i + q - other]:
-                    agree += 1
+            agree = _agreement(x, i, other, best)
             if agree > best:
                 best = agree
                 found = other
@@ -312,17 +352,19 @@ def _realigned(x, i, lag, home, lo):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def copies(links, start, end):  # type: ignore[no-untyped-def]
-    """Sum of 1 / lag over the linked tokens: how many copies follow the first."""
-    total = 0.0
-    for i in range(start, end):
-        if links[i] != 0:
-            total += 1.0 / (links[i] >> 2)
-    return total
+def _agreement(x, i, lag, enough):  # type: ignore[no-untyped-def]
+    """How many of the WINDOW tokens after i equal those a lag earlier, or 0 if no more than ``enough`` do."""
+    misses = 0
+    for q in range(1, WINDOW + 1):
+        if x[i + q] != x[i + q - lag]:
+            misses += 1
+            if misses >= WINDOW - enough:
+                return 0
+    return WINDOW - misses
 
 
 @njit(cache=True, nogil=True)
-def segments_of_text(x2, x3, at, min_tokens, min_share):  # type: ignore[no-untyped-def]
+def segments_of_text(x2, x3, at, walk2, walk3, min_tokens, min_share):  # type: ignore[no-untyped-def]
     """(links2, spans2, scores2, links3, spans3, scores3): segments of both streams.
 
     The stream with numbers masked is followed first, and the other one only where that one recurs over
@@ -332,9 +374,9 @@ def segments_of_text(x2, x3, at, min_tokens, min_share):  # type: ignore[no-unty
     m = x2.shape[0]
     n = x3.shape[0]
     links3 = np.zeros(n, np.int32)
-    spans3 = np.empty((n // 8 + 2, 2), np.int32)
-    scores3 = np.empty(n // 8 + 2, np.float64)
-    count3 = follow(x3, 0, n, 0.7, 0.7, 3, 8, links3, spans3, scores3, 0)
+    spans3 = np.empty((n // walk3.min_length + 2, 2), np.int32)
+    scores3 = np.empty(n // walk3.min_length + 2, np.float64)
+    count3 = follow(x3, 0, n, walk3, links3, spans3, scores3, 0)
     blocks = n // BLOCK + 1
     hot = np.zeros(blocks, np.uint8)
     kept = 0
@@ -352,11 +394,11 @@ def segments_of_text(x2, x3, at, min_tokens, min_share):  # type: ignore[no-unty
     for k in range(blocks):
         a = k * BLOCK
         b = min(a + BLOCK, n)
-        if at[b] - at[a] >= DENSE * (b - a):
+        if b > a and at[b] - at[a] >= DENSE * (b - a):
             hot[max(k - 1, 0) : k + 2] = 1
     links2 = np.zeros(m, np.int32)
-    spans2 = np.empty((m // 30 + 2, 2), np.int32)
-    scores2 = np.empty(m // 30 + 2, np.float64)
+    spans2 = np.empty((m // walk2.min_length + 2, 2), np.int32)
+    scores2 = np.empty(m // walk2.min_length + 2, np.float64)
     count2 = 0
     k = 0
     while k < blocks:
@@ -367,299 +409,16 @@ def segments_of_text(x2, x3, at, min_tokens, min_share):  # type: ignore[no-unty
         while k < blocks and hot[k]:
             k += 1
         b = min(k * BLOCK, n)
-        count2 = follow(x2, at[a], at[b], 0.7, 2.0, 2, 30, links2, spans2, scores2, count2)
+        count2 = follow(x2, at[a], at[b], walk2, links2, spans2, scores2, count2)
     return links2, spans2[:count2], scores2[:count2], links3, spans3[:kept], scores3[:kept]
 
 
 @njit(cache=True, nogil=True)
-def _alike(x, end, start, stop, lag):  # type: ignore[no-untyped-def]
-    """Whether three tenths of the trigrams at ``start`` occur within a copy or so before ``end``: one loop, interrupted."""
-    room = min(np.int64(lag) + 8, 512)
-    size = min(48, stop - start - 2)
-    known = 0
-    for i in range(start, start + size):
-        for j in range(end - 3, max(end - 3 - room, -1), -1):
-            if x[i] == x[j] and x[i + 1] == x[j + 1] and x[i + 2] == x[j + 2]:
-                known += 1
-                break
-    return known * 10 >= size * 3
-
-
-@njit(cache=True, nogil=True)
-def commensurate(a, b):  # type: ignore[no-untyped-def]
-    """Whether the greater of two lags is about one to eight times the other."""
-    ratio = max(a, b) / min(a, b)
-    return ratio < 8.5 and abs(ratio - np.round(ratio)) <= min(0.25, 0.12 * ratio)
-
-
-@njit(cache=True, nogil=True)
-def episodes(x, links, spans, scores, min_copies, gap, gap_share):  # type: ignore[no-untyped-def]
-    """Join segments: (bounds (e, 2), scores (e,)), in the order of the text.
-
-    Segments with fewer than ``min_copies`` copies after the first are left out.  Two are joined across
-    at most ``gap`` tokens, half a lag, or ``gap_share`` of what is joined so far, where one mean
-    lag is a multiple of the other and they say the same.
-    """
-    bounds = np.empty((spans.shape[0], 2), np.int64)
-    totals = np.empty(spans.shape[0], np.float64)
-    count = 0
-    lag = 0.0
-    for s in range(spans.shape[0]):
-        a = np.int64(spans[s, 0])
-        b = np.int64(spans[s, 1])
-        r = copies(links, a, b)
-        if r < min_copies:
-            continue
-        mean = (b - a) / r
-        # A short stretch before a loop, at a fraction of its period, is another matter.
-        like = max(mean, lag) <= 1.5 * min(mean, lag)
-        if count > 0 and commensurate(mean, lag) and (like or totals[count - 1] >= OWN):
-            end = bounds[count - 1, 1]
-            allowed = max(gap, 0.5 * min(mean, lag), gap_share * (b - bounds[count - 1, 0]))
-            if a - end <= allowed and _alike(x, end, a, b, max(lag, mean)):
-                bounds[count - 1, 1] = b
-                totals[count - 1] += scores[s]
-                lag = min(mean, lag)
-                continue
-        bounds[count, 0] = a
-        bounds[count, 1] = b
-        totals[count] = scores[s]
-        lag = mean
-        count += 1
-    return bounds[:count], totals[:count]
-
-
-@njit(cache=True, nogil=True)
-def _number_at(x, starts, ends, i):  # type: ignore[no-untyped-def]
-    """(first token, end, value) of the number that holds the digit at i; value -1 above 15 digits, which count nothing."""
-    a = i
-    while a > 0 and i - a < 16 and 48 <= x[a - 1] < 58 and ends[a - 1] == starts[a]:
-        a -= 1
-    b = i + 1
-    while b < x.shape[0] and b - i < 16 and 48 <= x[b] < 58 and ends[b - 1] == starts[b]:
-        b += 1
-    value = np.int64(0)
-    if b - a > 15:
-        return a, b, np.int64(-1)
-    for q in range(a, b):
-        value = value * 10 + (x[q] - 48)
-    return a, b, value
-
-
-@njit(cache=True, nogil=True)
-def _one_counter(values, deltas):  # type: ignore[no-untyped-def]
-    """(steps, others) among numbers and what each has changed by, 0 where that is not known."""
-    count = values.shape[0]
-    # The most frequent difference, if one has a majority (Boyer and Moore); without one any will do.
-    step = np.int64(0)
-    votes = 0
-    for k in range(count):
-        if deltas[k] == 0:
-            continue
-        if votes == 0:
-            step = deltas[k]
-            votes = 1
-        elif deltas[k] == step:
-            votes += 1
-        else:
-            votes -= 1
-    steps = 0
-    others = 0
-    reached = np.int64(0)
-    lost = MAX_LOST
-    for k in range(count):
-        # A copy or two may have lost their number to noise.
-        ahead = values[k] - reached
-        if lost >= MAX_LOST or (step != 0 and ahead % step == 0 and 0 <= ahead // step <= MAX_LOST):
-            if lost < MAX_LOST or deltas[k] == step:
-                steps += 1
-            else:
-                others += 1
-            reached = values[k]
-            lost = 0
-        else:
-            others += 1
-            lost += 1
-    return steps, others
-
-
-@njit(cache=True, nogil=True)
-def progress(x, starts, ends, links, start, end):  # type: ignore[no-untyped-def]
-    """(steps of one counter, other new numbers) in the linked tokens of x[start:end].
-
-    A number is *new* if it differs from the one a copy earlier, which itself differs from the one
-    before.  It is a step of the counter if it changed by the most frequent difference, and is the
-    number that the counter has reached or the next one.
-    """
-    values = np.empty((end - start) // 2 + 1, np.int64)
-    deltas = np.empty((end - start) // 2 + 1, np.int64)
-    count = 0
-    i = start
-    while i < end:
-        if not 48 <= x[i] < 58:
-            i += 1
-            continue
-        a, b, value = _number_at(x, starts, ends, i)
-        stop = min(b, end)
-        changed = -1
-        while i < stop:
-            if links[i] & 3 == DIFFERENT:
-                changed = i
-                break
-            i += 1
-        i = stop
-        if changed < 0 or value < 0:
-            continue
-        j = changed - (links[changed] >> 2)
-        if not 48 <= x[j] < 58:
-            continue
-        c, d, before = _number_at(x, starts, ends, j)
-        if before < 0:
-            continue
-        again = False
-        for q in range(c, d):
-            if links[q] & 3 == DIFFERENT:
-                again = True
-        if again:
-            values[count] = value
-            deltas[count] = value - before
-            count += 1
-    return _one_counter(values[:count], deltas[:count])
-
-
-@njit(cache=True, nogil=True)
-def established(links, start, end):  # type: ignore[no-untyped-def]
-    """The first token from ``start`` whose lag holds, but for small moves, for as many tokens as it is long.
-
-    Before a loop comes up to its period it may copy something else for a while, or repeat a part of
-    its unit.  ``start`` if no lag holds so long.
-    """
-    i = start
-    while i < end:
-        if links[i] == 0:
-            i += 1
-            continue
-        lag = links[i] >> 2
-        first = lag
-        k = i + 1
-        while k < end and k - i < first:
-            if links[k] != 0:
-                now = links[k] >> 2
-                if abs(now - lag) > SHIFT:
-                    break
-                lag = now
-            k += 1
-        if k - i >= first:
-            return i
-        i = k
-    return start
-
-
-@njit(cache=True, nogil=True)
-def walk_back(x, start, lag, lo, penalty, drop):  # type: ignore[no-untyped-def]
-    """Continue a segment to the left of ``start`` at its lag: (new start, lag there).
-
-    The same scoring as in ``follow``, mirrored, which bridges changed tokens up to a loss of ``drop``.
-    """
-    score = 0.0
-    best = 0.0
-    at = start
-    at_lag = lag
-    i = start - 1
-    while i - lag >= lo:
-        if x[i] == x[i - lag]:
-            score += MATCH
-            if score > best:
-                best = score
-                at = i
-                at_lag = lag
-        else:
-            score -= penalty
-            if best - score > drop:
-                break
-            agree = 0
-            room = min(WINDOW, i - lag - lo)
-            for q in range(1, room + 1):
-                if x[i - q] == x[i - q - lag]:
-                    agree += 1
-            if agree < room - 1:
-                top = agree + 1
-                found = lag
-                for s in range(1, min(SHIFT, lag >> 1) + 1):
-                    agree = 0
-                    for q in range(1, room + 1):
-                        if x[i - q] == x[i - q - lag + s]:
-                            agree += 1
-                    if agree > top:
-                        top = agree
-                        found = lag - s
-                    if i - room - lag - s >= lo:
-                        agree = -1
-                        for q in range(room + 1):
-                            if x[i - q] == x[i - q - lag - s]:
-                                agree += 1
-                        if agree > top:
-                            top = agree
-                            found = lag + s
-                if found != lag:
-                    lag = found
-                    if x[i] == x[i - lag]:
-                        score += MATCH + penalty
-                        if score > best:
-                            best = score
-                            at = i
-                            at_lag = lag
-        i -= 1
-    return at, at_lag
-
-
-@njit(cache=True, nogil=True)
-def _value(x2, a, b):  # type: ignore[no-untyped-def]
-    value = np.int64(0)
-    for q in range(a, b):
-        value = value * 10 + (x2[q] - 48)
-    return value
-
-
-@njit(cache=True, nogil=True)
-def progress_masked(x2, x3, at, links3, start, end):  # type: ignore[no-untyped-def]
-    """(steps of one counter, other new numbers, words) in the linked tokens of x3[start:end].
-
-    As ``progress``, in the stream where a number is one token; ``words`` counts the other tokens that
-    are no single character.
-    """
-    values = np.empty(end - start, np.int64)
-    deltas = np.empty(end - start, np.int64)
-    count = 0
-    words = 0
-    for i in range(start, end):
-        if x3[i] >= 128 or x3[i] == CONNECTIVE:
-            words += 1
-        if x3[i] != NUMBER or links3[i] == 0:
-            continue
-        j = i - (links3[i] >> 2)
-        if x3[j] != NUMBER or links3[j] == 0:
-            continue
-        k = j - (links3[j] >> 2)
-        if x3[k] != NUMBER:
-            continue
-        value = _value(x2, at[i], at[i + 1])
-        before = _value(x2, at[j], at[j + 1])
-        earlier = _value(x2, at[k], at[k + 1])
-        if value != before and before != earlier and value != earlier:
-            values[count] = value
-            deltas[count] = value - before
-            count += 1
-    steps, others = _one_counter(values[:count], deltas[:count])
-    return steps, others, words
-
-
-@njit(cache=True, nogil=True)
-def segments_of_ids(x):  # type: ignore[no-untyped-def]
-    """(links, spans, scores): segments of one stream of tokens numbered from 128."""
+def segments_of_ids(x, walk):  # type: ignore[no-untyped-def]
+    """(links, spans, scores): segments of one stream of tokens numbered from FIRST_WORD on."""
     m = x.shape[0]
     links = np.zeros(m, np.int32)
-    spans = np.empty((m // 30 + 2, 2), np.int32)
-    scores = np.empty(m // 30 + 2, np.float64)
-    count = follow(x, 0, m, 0.7, 0.7, 3, 30, links, spans, scores, 0)
+    spans = np.empty((m // walk.min_length + 2, 2), np.int32)
+    scores = np.empty(m // walk.min_length + 2, np.float64)
+    count = follow(x, 0, m, walk, links, spans, scores, 0)
     return links, spans[:count], scores[:count]

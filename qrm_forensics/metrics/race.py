@@ -26,6 +26,9 @@ from qrm_forensics.metrics.statements import (
 )
 from qrm_forensics.records import Kind
 
+#: So many different texts of a response are read in every spelling; further ones are compared as they are spelt.
+MAX_READ: Final = 2000
+
 #: What states an answer, by rule; the column ``first_correct_rule``.
 RULES: Final = {BOXED: "boxed", ANSWERED: "answered", CONCLUDED: "concluded"}
 
@@ -194,50 +197,44 @@ class _Race:
 
     def __init__(self, stated: Statements, choice: bool) -> None:
         self._form, self._same = (_choice, _same_choice) if choice else (canonical, same)
-        self._forms: list[Canonical | None] = [None] * len(stated.texts)
         self.stated = stated
         # What is boxed or called the answer; conclusions are steps as well.
         explicit = stated.rules != CONCLUDED
-        counted = np.flatnonzero(explicit & ~stated.words)
-        self.answers = counted[[bool(self.form(i).text) for i in stated.which[counted]]] if len(counted) else counted
-        boxed = self.answers[stated.rules[self.answers] == BOXED]
-        last = boxed if len(boxed) else self.answers
-        self.final: int | None = int(last[-1]) if len(last) else None
         self._eligible = explicit if choice else np.ones(len(explicit), np.bool_)
-        # Texts that are only ever concluded are compared where they can be what is wanted.
+        counted = np.flatnonzero(explicit & ~stated.words)
+        # What is only ever concluded is read where it can be what is wanted.
         self._explicit = np.zeros(len(stated.texts), np.bool_)
         self._explicit[stated.which[explicit]] = True
-
-    def form(self, text: int) -> Canonical:
-        """The canonical form of a distinct text."""
-        known = self._forms[text]
-        if known is None:
-            known = self._forms[text] = self._form(self.stated.texts[text])
-        return known
+        keys = [
+            self._form(text).key if i < MAX_READ else text for i, text in enumerate(stated.texts) if self._explicit[i]
+        ]
+        numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
+        group = np.full(len(stated.texts), -1)
+        group[self._explicit] = [numbers[key] if key else -1 for key in keys]
+        group = group[stated.which[counted]]
+        self.answers, self._groups = counted[group >= 0], group[group >= 0]
+        boxed = self.answers[stated.rules[self.answers] == BOXED]
+        last = boxed if len(boxed) else self.answers
+        self.final = self._form(stated.texts[stated.which[last[-1]]]) if len(last) else None
 
     def equals(self, wanted: Canonical) -> npt.NDArray[np.bool_]:
         """Which statements certainly state ``wanted``."""
-        hits = [
-            (explicit or may_be(wanted, text)) and self._same(wanted, self.form(i)) is True
-            for i, (text, explicit) in enumerate(zip(self.stated.texts, self._explicit.tolist(), strict=True))
-        ]
+        hits = [text == wanted.text for text in self.stated.texts]
+        for i, text in enumerate(self.stated.texts[:MAX_READ]):
+            if self._explicit[i] or may_be(wanted, text):
+                hits[i] = self._same(wanted, self._form(text)) is True
         return np.array(hits, np.bool_)[self.stated.which] & self._eligible
 
     def is_final(self, wanted: Canonical) -> bool | None:
         """Whether the final answer is ``wanted``; False without a final answer, None where it takes algebra."""
-        return False if self.final is None else self._same(wanted, self.form(int(self.stated.which[self.final])))
+        return False if self.final is None else self._same(wanted, self.final)
 
     def changes(self) -> tuple[int, int | None]:
         """How often the stated answer changes, and the statement since which it has been the last one."""
-        changes, since = 0, None
-        before: int | None = None
-        for i in self.answers:
-            now = int(self.stated.which[i])
-            if before is None or (now != before and self._same(self.form(before), self.form(now)) is not True):
-                changes += before is not None
-                since = int(i)
-            before = now
-        return changes, since
+        if not len(self.answers):
+            return 0, None
+        changed = np.flatnonzero(np.diff(self._groups)) + 1
+        return len(changed), int(self.answers[changed[-1] if len(changed) else 0])
 
 
 def _measure(
@@ -252,7 +249,7 @@ def _measure(
     if since is not None:
         row[_AT["answer_last_change_fraction"]] = scan.char(int(stated.starts[since])) / scan.n_chars
     if run.final is not None:
-        same_as_final = run.equals(run.form(int(stated.which[run.final])))
+        same_as_final = run.equals(run.final)
         row[_AT["final_answer_first_char"]] = scan.char(int(stated.starts[same_as_final.argmax()]))
     if gold is None:
         return None, np.empty((0, 2), np.int64)

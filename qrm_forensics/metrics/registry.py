@@ -31,6 +31,7 @@ BUILTIN_METRICS: tuple[str, ...] = (
     "qrm_forensics.metrics.markers:markers",
     "qrm_forensics.metrics.gibberish:gibberish",
     "qrm_forensics.metrics.arithmetic:arithmetic",
+    "qrm_forensics.metrics.race:race",
     "qrm_forensics.metrics.surprisal:surprisal",
     "qrm_forensics.metrics.reference:reference",
 )

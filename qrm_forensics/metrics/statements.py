@@ -66,6 +66,11 @@ class Canonical(NamedTuple):
     text: str
     number: answers.Quantity | None
 
+    @property
+    def key(self) -> str | Fraction:
+        """Equal exactly for two answers that are the same."""
+        return self.number.value if self.number is not None and self.number.exact else self.text
+
 
 @functools.lru_cache(maxsize=1 << 16)
 def canonical(answer: str) -> Canonical:
@@ -110,7 +115,8 @@ class Statements:
     """The statements of a response in the order of the text, arrays of shape (k,).
 
     ``starts`` and ``ends`` are byte offsets of the answer itself; ``words`` tells whether it
-    is made of words alone; statement i says ``texts[which[i]]``.
+    is made of words alone; statement i says ``texts[which[i]]``.  The texts are different (but
+    for blanks and dollar signs), in order of their first statement.
     """
 
     rules: npt.NDArray[np.int64]
@@ -126,5 +132,10 @@ def statements(scan: Scan) -> Statements:
     found = read_statements(scan.data, scan.once(tokens_of))
     found = found[np.argsort(found[:, FIRST], kind="stable")]
     _, first, which = np.unique(found[:, HASH], return_index=True, return_inverse=True)
-    texts = [scan.slice(int(found[i, FIRST]), int(found[i, END])) for i in first]
-    return Statements(found[:, RULE], found[:, FIRST], found[:, END], found[:, WORDS] != 0, which.reshape(-1), texts)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    texts = [scan.slice(a, b) for a, b in found[first[order]][:, [FIRST, END]].tolist()]
+    return Statements(
+        found[:, RULE], found[:, FIRST], found[:, END], found[:, WORDS] != 0, rank[which.reshape(-1)], texts
+    )

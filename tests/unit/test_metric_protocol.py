@@ -164,7 +164,7 @@ def test_catalogue_has_a_text_for_every_derived_key() -> None:
     assert {
         "metric.length.title",
         "metric.length.n_words.label",
-        "metric.tail_loop.tail_loop.definition",
+        "metric.loops.loop.definition",
     } <= english.keys()
 
 

@@ -15,11 +15,9 @@ from qrm_forensics.metrics.reference import reference
 from qrm_forensics.metrics.segments import PHASES, segments
 from qrm_forensics.metrics.sentences import sentences
 from qrm_forensics.metrics.structure import structure
-from qrm_forensics.metrics.tail_loop import UNIT_CAP, has_tail_loop, tail_loop
-from qrm_forensics.metrics.textcodes import pseudo_tokens
 from qrm_forensics.records import TRACE_SCHEMA, Finish, Trace, to_table
 
-METRICS = (length, structure, tail_loop, copying, diversity, markers, sentences, segments, reference)
+METRICS = (length, structure, copying, diversity, markers, sentences, segments, reference)
 
 
 def measured(text: str | None, finish: Finish = Finish.STOP, **more: Any) -> dict[str, Any]:
@@ -266,99 +264,3 @@ def test_a_cue_counts_near_the_beginning_of_its_paragraph() -> None:
     assert not spans_of(f"x\n\n{first} k l wait and so on")["check"]
     assert not spans_of("x\n\n\\wait waiting y")["check"]
     assert measured(" \n")["understand_share"] is None
-
-
-# ---------------------------------------------------------------- tail loop
-def test_pseudo_tokens() -> None:
-    text = "Let \\frac{12}{x_1}\\\\aé²한글 \u00a0🙂\\7"
-    tokens = pseudo_tokens(text)
-    parts = [text[a:b] for a, b in zip(tokens.starts, tokens.ends, strict=True)]
-    assert parts == ["Let", "\\frac", *"{12}{x_1}", "\\", "\\aé", "²", "한글", "🙂", "\\", "7"]
-    assert len(set(tokens.ids.tolist())) == len(set(parts))
-
-
-def test_a_loop_is_described() -> None:
-    head, unit = "We begin with something else: ", "Wait, 12 is not 13. "
-    text = head + unit * 10 + "Wait, 1"
-    # unit: Wait , 1 2 is not 1 3 . = 9 tokens; head: 6 tokens
-    check(
-        measured(text),
-        tail_loop=True,
-        tail_loop_onset=6 + 9,
-        tail_loop_period=9,
-        tail_loop_repeats=93 / 9,
-        tail_loop_coverage=93 / 99,
-        tail_loop_onset_share=15 / 99,
-        tail_loop_unit=unit.strip(),
-        tail_loop_onset_char=len(head + unit),
-        tail_loop_source="pseudo",
-    )
-
-
-def test_what_follows_a_loop() -> None:
-    loop = "one two three four. " * 20
-    assert has_tail_loop("Start " + loop + "and it ends " + "a b " * 4)
-    assert measured("Start " + loop + ("x y z " * 3)[:-1])["tail_loop_coverage"] == 100 / 110
-    assert not has_tail_loop(loop + " ".join(str(i) for i in range(30)))
-
-
-@pytest.mark.parametrize(
-    ("unit", "repeats", "found"),
-    [("a b c d e ", 12, True), ("a b c d e ", 11, False), ("a " * 19 + "b ", 4, True), ("a " * 24 + "b ", 3, False)],
-)
-def test_thresholds(unit: str, repeats: int, found: bool) -> None:
-    assert has_tail_loop(unit * repeats) is found
-
-
-def test_model_tokens_are_used_where_there_are_any() -> None:
-    ids = list(range(100)) + [7, 8, 9] * 30 + [151643]
-    values = measured("just some text", Finish.LENGTH, token_ids=ids)
-    check(values, tail_loop=True, tail_loop_onset=103, tail_loop_period=3, tail_loop_repeats=30.0)
-    check(values, tail_loop_coverage=90 / 191, tail_loop_source="model", tail_loop_unit=None, tail_loop_onset_char=None)
-    check(
-        measured("la " * 100, token_ids=list(range(100))),
-        tail_loop=False,
-        tail_loop_source="model",
-        tail_loop_unit=None,
-    )
-    check(measured("", token_ids=[]), tail_loop=False, tail_loop_coverage=0.0)
-    assert has_tail_loop("x", [1, 2] * 40)
-
-
-def test_a_long_unit_is_cut() -> None:
-    unit = " ".join(f"word{chr(97 + i % 26)}{chr(97 + i // 26)}" for i in range(100)) + ". "
-    shown = measured(unit * 5)["tail_loop_unit"]
-    assert len(shown) == UNIT_CAP
-    assert shown.endswith("…")
-    assert unit.startswith(shown[:-1])
-
-
-HARD_NEGATIVES = {
-    "multiplication table": "".join(f"{a} x {b} = {a * b}\n" for a in range(1, 13) for b in range(1, 13)),
-    "1 to 400": ", ".join(map(str, range(1, 401))),
-    "primality": "".join(
-        f"{i} is {'prime' if all(i % d for d in range(2, i)) else 'composite'}.\n" for i in range(2, 150)
-    ),
-    "random digits": "".join(str(pow(3, i, 1009) % 10) for i in range(600)),
-    "polynomial": " + ".join(f"{i * i % 17}x^{{{i}}}" for i in range(120)),
-    "Fibonacci steps": "".join(f"F_{{{i}}} = F_{{{i - 1}}} + F_{{{i - 2}}} = {int(1.618**i)}\n" for i in range(2, 80)),
-    "markdown table": "|n|n^2|\n|---|---|\n" + "".join(f"|{i}|{i * i}|\n" for i in range(1, 90)),
-    "binary expansion": "".join(f"{i} = {i:b}_2, " for i in range(1, 120)),
-    "long division": "".join(f"{7 * i + i % 7} = 7 * {i} + {i % 7}; " for i in range(1, 120)),
-    "padded table": "".join(f"{i:>8}{i * i:>12}{'':<20}|\n" for i in range(1, 90)),
-    "boxed again": "".join(f"So \\boxed{{{i}}}, " for i in range(1, 90)),
-}
-
-
-@pytest.mark.parametrize("text", HARD_NEGATIVES.values(), ids=HARD_NEGATIVES.keys())
-def test_regular_but_progressing_text_is_no_loop(text: str) -> None:
-    assert not has_tail_loop(text)
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["0." + "142857" * 60, "0 & 0 & 0 & 0 \\\\\n" * 20, "1+\\frac{1}{2" * 60 + "}" * 60],
-    ids=["decimal", "zero matrix", "continued fraction"],
-)
-def test_truly_periodic_text_is_a_loop_even_where_it_is_right(text: str) -> None:
-    assert has_tail_loop(text)
