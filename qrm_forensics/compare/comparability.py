@@ -27,6 +27,7 @@ import numpy as np
 from qrm_forensics.compare.alignment import Aligned, align, benchmarks, check_items, identical, problem_ids
 from qrm_forensics.compare.items import Side, listed
 from qrm_forensics.compare.rules import ALLOWABLE, DEFAULT, Rules
+from qrm_forensics.compare.sentences import Reason, reason
 
 
 class CheckStatus(StrEnum):
@@ -44,22 +45,34 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing that was compared.  ``baseline`` and ``candidate`` are what each side has, for reading."""
+    """One thing that was compared.  ``baseline`` and ``candidate`` are what each side has, for reading.
+
+    ``said`` is what is to be known about it, None where there is nothing; ``note`` is that in English.
+    """
 
     name: str
     status: CheckStatus
     severity: Severity
     baseline: str
     candidate: str
-    note: str
+    said: Reason | None
     benchmark: str | None = None
+
+    @property
+    def note(self) -> str:
+        return "" if self.said is None else self.said.text
 
 
 def _checked(
-    name: str, status: CheckStatus, severity: Severity, shown: Sequence[str], note: str, benchmark: str | None = None
+    name: str,
+    status: CheckStatus,
+    severity: Severity,
+    shown: Sequence[str],
+    said: Reason | None = None,
+    benchmark: str | None = None,
 ) -> Check:
     baseline, candidate = shown
-    return Check(name, status, severity, baseline, candidate, note, benchmark)
+    return Check(name, status, severity, baseline, candidate, said, benchmark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +126,7 @@ def check(baseline: Side, candidate: Side, rules: Rules = DEFAULT) -> Comparabil
     found += [_age(baseline, candidate, rules), _versions(baseline, candidate)]
     same = identical(baseline, candidate)
     if same:
-        note = "Both sides hold the same responses. If they should be two checkpoints, one file was given twice."
-        found.append(Check("identical", CheckStatus.INFO, Severity.WARNS, "", "", note))
+        found.append(_checked("identical", CheckStatus.INFO, Severity.WARNS, ("", ""), reason("check_identical")))
     return Comparability(tuple(_graded(c, rules) for c in found), shared, same)
 
 
@@ -135,19 +147,18 @@ def _shared(baseline: Side, candidate: Side, benchmark: str) -> Shared:
 
 
 def _benchmarks(shared: tuple[Shared, ...], rules: Rules) -> Check:
-    first, second = (listed(s.benchmark for s in shared if getattr(s, side)) for side in ("baseline", "candidate"))
+    shown = [listed(s.benchmark for s in shared if getattr(s, side)) for side in ("baseline", "candidate")]
     apart = [s.benchmark for s in shared if not s.shared]
     if not any(s.shared for s in shared):
-        note = "No problem is on both sides: benchmarks or problem ids do not match."
-        return Check("benchmarks", CheckStatus.DIFFERS, Severity.BLOCKS, first, second, note)
+        return _checked("benchmarks", CheckStatus.DIFFERS, Severity.BLOCKS, shown, reason("check_no_benchmark"))
     if apart:
-        note = f"Not compared, as no problem is on both sides: {listed(apart)}."
-# A benchmark that the candidate dropped is one on which nothing can turn red.
+        # A benchmark that the candidate dropped is one on which nothing can turn red.
         dropped = {s.benchmark for s in shared if s.baseline and not s.shared}
         blocks = bool(set(apart) & set(rules.planned or {})) or bool(dropped and rules.min_overlap > 0)
         severity = Severity.BLOCKS if blocks else Severity.WARNS
-        return Check("benchmarks", CheckStatus.DIFFERS, severity, first, second, note)
-    return Check("benchmarks", CheckStatus.OK, Severity.INFO, first, second, "")
+        said = reason("check_benchmarks", names=listed(apart))
+        return _checked("benchmarks", CheckStatus.DIFFERS, severity, shown, said)
+    return _checked("benchmarks", CheckStatus.OK, Severity.INFO, shown)
 
 
 def _policies(baseline: Side, candidate: Side) -> Check:
@@ -155,44 +166,40 @@ def _policies(baseline: Side, candidate: Side) -> Check:
     sides = [side.policies for side in (baseline, candidate)]
     shown = [", ".join(side) or "none" for side in sides]
     if set(sides[0]) == set(sides[1]):
-        return _checked("policies", CheckStatus.OK, Severity.INFO, shown, "")
+        return _checked("policies", CheckStatus.OK, Severity.INFO, shown)
     if not set(sides[0]) & set(sides[1]):
-        note = "No scoring policy judged both sides."
-        return _checked("policies", CheckStatus.DIFFERS, Severity.BLOCKS, shown, note)
-    note = "Only the scoring policies that judged both sides are compared."
-    return _checked("policies", CheckStatus.DIFFERS, Severity.WARNS, shown, note)
+        return _checked("policies", CheckStatus.DIFFERS, Severity.BLOCKS, shown, reason("check_no_policy"))
+    return _checked("policies", CheckStatus.DIFFERS, Severity.WARNS, shown, reason("check_policies"))
 
 
 def _problems(s: Shared, rules: Rules) -> Check:
-    first, second = str(s.baseline), str(s.candidate)
+    shown = (str(s.baseline), str(s.candidate))
     if s.shared == s.baseline == s.candidate:
-        return Check("problems", CheckStatus.OK, Severity.INFO, first, second, "", s.benchmark)
+        return _checked("problems", CheckStatus.OK, Severity.INFO, shown, None, s.benchmark)
     share = s.shared / max(s.baseline, s.candidate)
-    note = f"Only the {s.shared} problems that both sides have are compared ({100 * share:.0f} % of the larger set)."
-    blocks = share < rules.min_overlap
-    if blocks:
-        note = (
-            f"{s.shared} problems are on both sides, {100 * share:.0f} % of the larger set; "
-            f"the rules ask for {100 * rules.min_overlap:g} %."
-        )
-    severity = Severity.BLOCKS if blocks else Severity.WARNS
-    return Check("problems", CheckStatus.DIFFERS, severity, first, second, note, s.benchmark)
+    said = reason("check_problems", shared=s.shared, share=100 * share)
+    severity = Severity.WARNS
+    if share < rules.min_overlap:
+        limit = 100 * rules.min_overlap
+        said = reason("check_too_few_shared", shared=s.shared, share=100 * share, limit=limit)
+        severity = Severity.BLOCKS
+    return _checked("problems", CheckStatus.DIFFERS, severity, shown, said, s.benchmark)
 
 
 def _hashes(aligned: Aligned, name: str) -> Check:
     """Gold answers or prompts of the shared problems; several prompts of one problem are compared by the first."""
-    column, what = ("gold_hash", "reference answers") if name == "gold" else ("prompt_hash", "prompts")
+    column = "gold_hash" if name == "gold" else "prompt_hash"
     first, second = aligned.baseline.first_text(column), aligned.candidate.first_text(column)
     known = np.array([a is not None and b is not None for a, b in zip(first, second, strict=True)])
     differing = aligned.ids[known & (first != second)]
     counts = [f"{int(sum(v is not None for v in side))} of {len(aligned)} known" for side in (first, second)]
     if len(differing):
-        note = f"The {what} of {len(differing)} shared problem(s) differ: {listed(map(str, differing), 4)}."
-        return _checked(name, CheckStatus.DIFFERS, Severity.BLOCKS, counts, note, aligned.benchmark)
+        said = reason(f"check_{name}", n=len(differing), names=listed(map(str, differing), 4))
+        return _checked(name, CheckStatus.DIFFERS, Severity.BLOCKS, counts, said, aligned.benchmark)
     if not known.all():
-        note = f"Whether the {what} of {int((~known).sum())} shared problem(s) are the same is not known."
-        return _checked(name, CheckStatus.UNKNOWN, Severity.WARNS, counts, note, aligned.benchmark)
-    return _checked(name, CheckStatus.OK, Severity.INFO, counts, "", aligned.benchmark)
+        said = reason(f"check_{name}_unknown", n=int((~known).sum()))
+        return _checked(name, CheckStatus.UNKNOWN, Severity.WARNS, counts, said, aligned.benchmark)
+    return _checked(name, CheckStatus.OK, Severity.INFO, counts, None, aligned.benchmark)
 
 
 def _range(values: np.ndarray) -> str:
@@ -204,33 +211,32 @@ def _samples(aligned: Aligned) -> Check:
     sides = [side.samples() for side in (aligned.baseline, aligned.candidate)]
     shown = [_range(side) for side in sides]
     if (sides[0] == sides[1]).all() and sides[0].min() == sides[0].max():
-        return _checked("samples", CheckStatus.OK, Severity.INFO, shown, "", aligned.benchmark)
+        return _checked("samples", CheckStatus.OK, Severity.INFO, shown, None, aligned.benchmark)
     ragged = any(side.min() != side.max() for side in sides)
-    note = "Samples per problem differ; every problem counts once, with the mean of its samples."
+    said = reason("check_samples")
     severity = Severity.WARNS if ragged else Severity.INFO
-    return _checked("samples", CheckStatus.INFO, severity, shown, note, aligned.benchmark)
+    return _checked("samples", CheckStatus.INFO, severity, shown, said, aligned.benchmark)
 
 
 def _seeds(aligned: Aligned) -> Check:
     sides = [sorted(set(side.frame["seed"].astype(int))) for side in (aligned.baseline, aligned.candidate)]
     shown = [", ".join(map(str, s[:6])) + (", …" if len(s) > 6 else "") for s in sides]
     if sides[0] == sides[1]:
-        return _checked("seeds", CheckStatus.OK, Severity.INFO, shown, "", aligned.benchmark)
-    note = "Other seeds of sampling: part of what moved is the sampling."
-    return _checked("seeds", CheckStatus.INFO, Severity.INFO, shown, note, aligned.benchmark)
+        return _checked("seeds", CheckStatus.OK, Severity.INFO, shown, None, aligned.benchmark)
+    return _checked("seeds", CheckStatus.INFO, Severity.INFO, shown, reason("check_seeds"), aligned.benchmark)
 
 
 def _truncated(aligned: Aligned, rules: Rules) -> Check:
     shares = [side.numbers("truncated") for side in (aligned.baseline, aligned.candidate)]
     if any(not np.isfinite(s).any() for s in shares):
-        note = "Whether responses were cut off at the token limit is not known."
-        return Check("truncated", CheckStatus.UNKNOWN, Severity.WARNS, "", "", note, aligned.benchmark)
+        said = reason("check_truncated_unknown")
+        return _checked("truncated", CheckStatus.UNKNOWN, Severity.WARNS, ("", ""), said, aligned.benchmark)
     means = [float(np.nanmean(s)) for s in shares]
     shown = [f"{100 * m:.1f} %" for m in means]
     if max(means) > rules.max_baseline_truncated:
-        note = "Many responses were cut off: much of what is compared is the token limit."
-        return _checked("truncated", CheckStatus.INFO, Severity.WARNS, shown, note, aligned.benchmark)
-    return _checked("truncated", CheckStatus.INFO, Severity.INFO, shown, "", aligned.benchmark)
+        said = reason("check_truncated")
+        return _checked("truncated", CheckStatus.INFO, Severity.WARNS, shown, said, aligned.benchmark)
+    return _checked("truncated", CheckStatus.INFO, Severity.INFO, shown, None, aligned.benchmark)
 
 
 def _planned(aligned: Aligned, rules: Rules) -> Check:
@@ -240,8 +246,7 @@ def _planned(aligned: Aligned, rules: Rules) -> Check:
     problems = (rules.planned or {}).get(aligned.benchmark)
     samples, seeds = rules.planned_samples, rules.planned_seeds
     if problems is None and samples is None and seeds is None:
-        note = "No number of problems was fixed beforehand; adding samples until the result pleases voids it."
-        return _checked("planned", CheckStatus.INFO, Severity.INFO, shown, note, aligned.benchmark)
+        return _checked("planned", CheckStatus.INFO, Severity.INFO, shown, reason("check_no_plan"), aligned.benchmark)
     as_planned = problems in (None, len(aligned)) and all(samples is None or bool((s == samples).all()) for s in sides)
     wanted = f"{'any' if problems is None else problems} × {'any' if samples is None else samples}"
     if seeds is not None:
@@ -251,9 +256,10 @@ def _planned(aligned: Aligned, rules: Rules) -> Check:
         as_planned = as_planned and used == sorted(seeds)
         wanted += f", seed {', '.join(map(str, sorted(seeds)))}"
     if as_planned:
-        return _checked("planned", CheckStatus.OK, Severity.INFO, shown, f"Planned: {wanted}.", aligned.benchmark)
-    note = f"Planned were {wanted} (problems × samples); another number is another experiment."
-    return _checked("planned", CheckStatus.DIFFERS, Severity.BLOCKS, shown, note, aligned.benchmark)
+        said = reason("check_as_planned", wanted=wanted)
+        return _checked("planned", CheckStatus.OK, Severity.INFO, shown, said, aligned.benchmark)
+    said = reason("check_planned", wanted=wanted)
+    return _checked("planned", CheckStatus.DIFFERS, Severity.BLOCKS, shown, said, aligned.benchmark)
 
 
 def _made_with(baseline: Side, candidate: Side) -> list[Check]:
@@ -262,29 +268,22 @@ def _made_with(baseline: Side, candidate: Side) -> list[Check]:
     sampling = [
         None if f.sampling is None else {k: v for k, v in f.sampling.items() if k != "seed"} for f in (first, second)
     ]
-    pairs: list[tuple[str, object, object, Severity, str]] = [
-        ("sampling", sampling[0], sampling[1], Severity.BLOCKS, "The responses were sampled with other settings."),
-        ("max_new_tokens", first.max_new_tokens, second.max_new_tokens, Severity.BLOCKS, "The token limits differ."),
-        ("scorer", first.scorer, second.scorer, Severity.BLOCKS, "The verdicts come from different scorers."),
-        (
-            "engine",
-            first.engine,
-            second.engine,
-            Severity.WARNS,
-            "Engines differ in their numerics; some flips are theirs.",
-        ),
-        ("model", first.model, second.model, Severity.WARNS, "These are not variants of one model."),
+    pairs: list[tuple[str, object, object, Severity]] = [
+        ("sampling", sampling[0], sampling[1], Severity.BLOCKS),
+        ("max_new_tokens", first.max_new_tokens, second.max_new_tokens, Severity.BLOCKS),
+        ("scorer", first.scorer, second.scorer, Severity.BLOCKS),
+        ("engine", first.engine, second.engine, Severity.WARNS),
+        ("model", first.model, second.model, Severity.WARNS),
     ]
     found = []
-    for name, a, b, severity, note in pairs:
+    for name, a, b, severity in pairs:
         shown = [_shown(v) for v in (a, b)]
         if a is None or b is None:
-            unknown = "Not known on both sides, so it was not checked."
-            found.append(_checked(name, CheckStatus.UNKNOWN, Severity.WARNS, shown, unknown))
+            found.append(_checked(name, CheckStatus.UNKNOWN, Severity.WARNS, shown, reason("check_unknown")))
         elif a == b:
-            found.append(_checked(name, CheckStatus.OK, Severity.INFO, shown, ""))
+            found.append(_checked(name, CheckStatus.OK, Severity.INFO, shown))
         else:
-            found.append(_checked(name, CheckStatus.DIFFERS, severity, shown, note))
+            found.append(_checked(name, CheckStatus.DIFFERS, severity, shown, reason(f"check_{name}")))
     return found
 
 
@@ -301,12 +300,12 @@ def _age(baseline: Side, candidate: Side, rules: Rules) -> Check:
     times = [_time(side.facts.created) for side in (baseline, candidate)]
     shown = [side.facts.created or "not known" for side in (baseline, candidate)]
     if times[0] is None or times[1] is None:
-        return _checked("age", CheckStatus.INFO, Severity.INFO, shown, "When the responses were made is not known.")
+        return _checked("age", CheckStatus.INFO, Severity.INFO, shown, reason("check_age_unknown"))
     days = (times[1] - times[0]).total_seconds() / 86400
     if days > rules.max_age_days:
-        note = f"The baseline is {days:.0f} days older than the candidate; the rules allow {rules.max_age_days:g}."
-        return _checked("age", CheckStatus.DIFFERS, Severity.WARNS, shown, note)
-    return _checked("age", CheckStatus.OK, Severity.INFO, shown, "")
+        said = reason("check_age", days=days, limit=rules.max_age_days)
+        return _checked("age", CheckStatus.DIFFERS, Severity.WARNS, shown, said)
+    return _checked("age", CheckStatus.OK, Severity.INFO, shown)
 
 
 def _time(text: str | None) -> datetime | None:
@@ -324,5 +323,5 @@ def _versions(baseline: Side, candidate: Side) -> Check:
     differing = sorted(k for k in first.keys() | second.keys() if first.get(k) != second.get(k))
     shown = [", ".join(f"{k} {v[k]}" for k in differing if k in v) for v in (first, second)]
     if not differing:
-        return _checked("versions", CheckStatus.OK, Severity.INFO, shown, "")
-    return _checked("versions", CheckStatus.INFO, Severity.INFO, shown, "Made with other versions of these packages.")
+        return _checked("versions", CheckStatus.OK, Severity.INFO, shown)
+    return _checked("versions", CheckStatus.INFO, Severity.INFO, shown, reason("check_versions"))

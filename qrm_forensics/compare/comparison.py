@@ -20,6 +20,7 @@ from qrm_forensics.compare.items import Facts, Side
 from qrm_forensics.compare.lengths import LengthChange
 from qrm_forensics.compare.rules import DEFAULT, Rules
 from qrm_forensics.compare.sensitivity import Sensitivity, sensitivity
+from qrm_forensics.compare.sentences import reason
 from qrm_forensics.compare.slices import SliceColumn, slices
 from qrm_forensics.compare.tables import TABLES
 from qrm_forensics.compare.verdict import Decision, Verdict, decide
@@ -149,12 +150,12 @@ def _second(baseline: Side, second: Side, rules: Rules) -> Check:
         baseline, second, replace(rules, min_overlap=0.0, planned=None, planned_samples=None, planned_seeds=None)
     )
     if found.identical:
-        note = "The second baseline holds the same responses as the first, so it tells nothing of the noise; not used."
+        said = reason("check_second_identical")
     elif found.blockers:
-        note = f"The second baseline is not comparable with the first, so it was not used: {found.blockers[0].note}"
+        said = reason("check_second_differs", note=found.blockers[0].note)
     else:
-        return Check("second_baseline", CheckStatus.OK, Severity.INFO, *shown, "")
-    return Check("second_baseline", CheckStatus.DIFFERS, Severity.WARNS, *shown, note)
+        return Check("second_baseline", CheckStatus.OK, Severity.INFO, *shown, None)
+    return Check("second_baseline", CheckStatus.DIFFERS, Severity.WARNS, *shown, said)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from qrm_forensics.compare.accuracy import Accuracy
 from qrm_forensics.compare.change import Change
+from qrm_forensics.compare.comparability import Check
 from qrm_forensics.compare.definitions import DEFINITIONS
 from qrm_forensics.compare.drift import Drift
 from qrm_forensics.compare.gates import Gate
@@ -101,7 +102,7 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
         "comparability": {
             "comparable": comparison.comparability.comparable,
             "identical": comparison.comparability.identical,
-            "checks": [asdict(c) for c in comparison.comparability.checks],
+            "checks": [_check(c) for c in comparison.comparability.checks],
             "shared": [asdict(s) for s in comparison.comparability.shared],
         },
         "figures": figures.found if told else None,
@@ -110,6 +111,11 @@ def as_dict(comparison: Comparison) -> dict[str, Any]:
         "flips": _flips(comparison) if told else None,
         "definitions": {key: DEFINITIONS[key] for key in sorted(used)},
     }
+
+
+def _check(check: Check) -> dict[str, Any]:
+    names = ("name", "benchmark", "status", "severity", "baseline", "candidate", "note")
+    return {name: getattr(check, name) for name in names}
 
 
 def _rules(comparison: Comparison) -> dict[str, Any]:
