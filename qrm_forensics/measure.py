@@ -32,15 +32,14 @@ def run_metrics(
 ) -> dict[str, pa.Table]:
     """Measure every trace: metric name -> its key columns (variant … seed) and the metric's columns.
 
-    ``metrics`` are metrics or their names; None takes every one of grain ``trace``.
-    ``problems`` ((benchmark, id) -> problem) is needed by metrics that read columns of the
-    problem.  ``corpora`` has, by the name of the metric, what its ``corpus`` function made; where it
+    ``metrics`` are metrics or their names; None takes every one of grain ``trace``, and without
+    ``problems`` ((benchmark, id) -> problem) only those that read no column of the problem.  ``corpora`` has, by the name of the metric, what its ``corpus`` function made; where it
     is None, it is made of these traces.  Row i of each table is row i of ``traces``.  Raises
     InputError for an unknown metric, a metric of another grain, traces that lack a column, or
     a problem that is not there.
     """
     chosen = (
-        [m for m in all_metrics() if m.grain == "trace"]
+        [m for m in all_metrics() if m.grain == "trace" and (problems is not None or not m.reads_problem)]
         if metrics is None
         else [get_metric(m) if isinstance(m, str) else m for m in metrics]
     )
