@@ -23,7 +23,6 @@ import numpy.typing as npt
 
 from qrm_forensics.metrics import lexemes, loop_episodes, loop_kernels
 from qrm_forensics.metrics.loop_classes import classify, reference_type
-from qrm_forensics.metrics.loop_kernels import WALK_IDS, WALK_MASKED, WALK_TOKENS
 from qrm_forensics.metrics.scan import Scan, Tokens, scan_text
 
 #: Evidence for a loop, in tokens that repeat, and copies after the first.
@@ -38,8 +37,6 @@ STEPS = 0.4
 NEW_NUMBER, STRAY = 15.0, 0.5
 #: An enumeration has so much evidence (a number is one token) and copies after the first.
 MIN_ENUMERATION, ENUMERATION_COPIES = 100.0, 4.0
-#: The tokens themselves are followed where so many, and such a share of a lag, recur with numbers masked.
-MIN_REGION, REGION_SHARE = 50, 0.8
 #: Share of the rest of the response that lies in loops from the onset of a degenerate suffix on.
 SUFFIX_SHARE = 0.7
 #: A loop ends with the response if at most so many tokens, or two periods, follow it.
@@ -93,31 +90,33 @@ def find_episodes(tokens: Tokens) -> list[Episode]:
     x2, x3, at = loop_kernels.masked_streams(
         tokens.low, tokens.kinds, tokens.codes, tokens.starts, tokens.ends, _connective()
     )
-    links2, spans2, scores2, links3, spans3, scores3 = loop_kernels.segments_of_text(
-        x2, x3, at, WALK_TOKENS, WALK_MASKED, MIN_REGION, REGION_SHARE
-    )
+    links2, spans2, scores2, links3, spans3, scores3 = loop_kernels.segments_of_text(x2, x3, at)
     found = []
-    for s in _stretches(x2, links2, spans2, scores2, EXACT_EVIDENCE):
-        steps, new = loop_episodes.progress(x2, tokens.starts, tokens.ends, links2, s.start, s.end)
+    for start, end, score in _stretches(x2, links2, spans2, scores2, EXACT_EVIDENCE):
+        s = _Stretch(start, end, score, *loop_episodes.measure(links2, start, end))
+        if s.copies < EXACT_COPIES_LONG:
+            continue
+        steps, new = loop_episodes.progress(x2, tokens.starts, tokens.ends, links2, start, end)
         evidence, counted = s.evidence(new), steps >= STEPS * s.copies
         if s.is_loop(evidence, counted=counted):
             found.append(_episode(x2, tokens.ids, links2, s, evidence, counted))
-    for s in _stretches(x3, links3, spans3, scores3, MIN_ENUMERATION):
-        start, end = int(at[s.start]), int(at[s.end])
+    for start, end, score in _stretches(x3, links3, spans3, scores3, MIN_ENUMERATION):
+        first, last = int(at[start]), int(at[end])
+        there = [e for e in found if e.tier < 3 and e.onset < last and e.end > first]
+        covered = sum(min(e.end, last) - max(e.onset, first) for e in there)
+        # A counter that costs evidence digit by digit is one token here, so that more of its loop is seen.
+        if covered > (0.9 if all(e.counted for e in there) else 0.5) * (last - first):
+            continue
+        s = _Stretch(start, end, score, *loop_episodes.measure(links3, start, end))
         if s.copies < ENUMERATION_COPIES:
             continue
-        there = [e for e in found if e.tier < 3 and e.onset < end and e.end > start]
-        covered = sum(min(e.end, end) - max(e.onset, start) for e in there)
-        # A counter that costs evidence digit by digit is one token here, so that more of its loop is seen.
-        if covered > (0.9 if all(e.counted for e in there) else 0.5) * (end - start):
-            continue
-        steps, new, words = loop_episodes.progress_masked(x2, x3, at, links3, s.start, s.end)
+        steps, new, words = loop_episodes.progress_masked(x2, x3, at, links3, start, end)
         evidence, counted = s.evidence(new), steps >= STEPS * s.copies and words >= WORDS_PER_STEP * s.copies
         if counted and s.is_loop(evidence, counted=True):
             found = [e for e in found if e not in there]
             found.append(_in_tokens(_episode(x3, x3, links3, s, evidence, True), at, 2))
         elif not there:
-            found.append(_in_tokens(_episode(x3, x3, links3, s, s.score, False), at, 3))
+            found.append(_in_tokens(_episode(x3, x3, links3, s, score, False), at, 3))
     return _apart(found)
 
 
@@ -126,9 +125,10 @@ def find_episodes_of_ids(token_ids: npt.NDArray[Any]) -> list[Episode]:
     _, first, named = np.unique(token_ids, return_index=True, return_inverse=True)
     # By first appearance, and above the characters, of which the kernels know digits.
     x = (first.argsort().argsort().astype(np.int32) + loop_kernels.FIRST_WORD)[named.ravel()]
-    links, spans, scores = loop_kernels.segments_of_ids(x, WALK_IDS)
+    links, spans, scores = loop_kernels.segments_of_ids(x)
     found = []
-    for s in _stretches(x, links, spans, scores, EXACT_EVIDENCE):
+    for start, end, score in _stretches(x, links, spans, scores, EXACT_EVIDENCE):
+        s = _Stretch(start, end, score, *loop_episodes.measure(links, start, end))
         evidence = s.evidence(0)
         if s.is_loop(evidence, counted=False):
             found.append(_episode(x, x, links, s, evidence, False))
@@ -137,13 +137,13 @@ def find_episodes_of_ids(token_ids: npt.NDArray[Any]) -> list[Episode]:
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """A row of ``loop_episodes.stretches``."""
+    """What is known of joined segments before it is known what they are; see ``loop_episodes.measure``."""
 
     start: int
     end: int
     score: float
-    copies: float
     period: int
+    copies: float
     equal: float
     stray: int
 
@@ -161,11 +161,11 @@ class _Stretch:
 
 def _stretches(
     x: Ints, links: Ints, spans: Ints, scores: npt.NDArray[np.float64], min_score: float
-) -> Iterator[_Stretch]:
-    if len(spans):
-        rows = loop_episodes.stretches(x, links, spans, scores, min_score, EXACT_COPIES_LONG)
-        for start, end, score, copies, period, equal, stray in rows.tolist():
-            yield _Stretch(int(start), int(end), score, copies, int(period), equal, int(stray))
+) -> Iterator[tuple[int, int, float]]:
+    if scores.sum() >= min_score:
+        for start, end, score in loop_episodes.stretches(x, links, spans, scores).tolist():
+            if score >= min_score:
+                yield int(start), int(end), score
 
 
 def _apart(found: list[Episode]) -> list[Episode]:
@@ -326,12 +326,16 @@ def _told(episodes: list[Episode], scan: Scan, mark: int) -> tuple[FoundEpisode,
     """The episodes in characters; ``mark`` is the byte offset before which the thinking's end closes what began."""
     tokens = scan.tokens
     n = len(tokens.ids)
-    offsets = np.array([[tokens.starts[e.body_start], tokens.starts[e.onset], tokens.ends[e.end - 1]] for e in episodes])
+    offsets = np.array(
+        [[tokens.starts[e.body_start], tokens.starts[e.onset], tokens.ends[e.end - 1]] for e in episodes]
+    )
     order = np.argsort(offsets, axis=None, kind="stable")
     chars = np.empty(offsets.size, np.int64)
     chars[order] = scan.chars(offsets.ravel()[order])
     out = []
-    for e, (body, onset, end), first in zip(episodes, chars.reshape(-1, 3).tolist(), offsets[:, 1].tolist(), strict=True):
+    for e, (body, onset, end), first in zip(
+        episodes, chars.reshape(-1, 3).tolist(), offsets[:, 1].tolist(), strict=True
+    ):
         unit = _unit(e, scan)
         loop_class = classify(unit, e.period, enumeration=e.tier == 3, counted=e.counted, growth=e.growth)
         found = FoundEpisode(

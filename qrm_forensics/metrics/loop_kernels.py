@@ -45,6 +45,8 @@ SETTLED, SHORT_LAGS = 30.0, 48
 SHIFT, WINDOW = 3, 6
 #: A walk begins only if some of so many tokens ahead recur.
 AHEAD = 16
+#: The tokens themselves are followed where so many, and such a share of a lag, recur with numbers masked.
+MIN_REGION, REGION_SHARE = 50, 0.8
 #: Regions are made of blocks of so many tokens; digits are dense in a block that has so many times as many
 #: tokens once its numbers are spelled out.
 BLOCK, DENSE = 32, 2.5
@@ -364,19 +366,19 @@ def _agreement(x, i, lag, enough):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def segments_of_text(x2, x3, at, walk2, walk3, min_tokens, min_share):  # type: ignore[no-untyped-def]
+def segments_of_text(x2, x3, at):  # type: ignore[no-untyped-def]
     """(links2, spans2, scores2, links3, spans3, scores3): segments of both streams.
 
     The stream with numbers masked is followed first, and the other one only where that one recurs over
-    ``min_tokens`` tokens and ``min_share`` of its lag (tokens that are equal have equal masks), or
+    MIN_REGION tokens and REGION_SHARE of its lag (tokens that are equal have equal masks), or
     where digits are dense.
     """
     m = x2.shape[0]
     n = x3.shape[0]
     links3 = np.zeros(n, np.int32)
-    spans3 = np.empty((n // walk3.min_length + 2, 2), np.int32)
-    scores3 = np.empty(n // walk3.min_length + 2, np.float64)
-    count3 = follow(x3, 0, n, walk3, links3, spans3, scores3, 0)
+    spans3 = np.empty((n // WALK_MASKED.min_length + 2, 2), np.int32)
+    scores3 = np.empty(n // WALK_MASKED.min_length + 2, np.float64)
+    count3 = follow(x3, 0, n, WALK_MASKED, links3, spans3, scores3, 0)
     blocks = n // BLOCK + 1
     hot = np.zeros(blocks, np.uint8)
     kept = 0
@@ -384,7 +386,7 @@ def segments_of_text(x2, x3, at, walk2, walk3, min_tokens, min_share):  # type: 
         a = np.int64(spans3[s, 0])
         b = np.int64(spans3[s, 1])
         lag = np.int64(links3[a] >> 2)
-        if at[b] - at[a] < min_tokens or b - a < min_share * lag:
+        if at[b] - at[a] < MIN_REGION or b - a < REGION_SHARE * lag:
             continue
         spans3[kept, 0] = a
         spans3[kept, 1] = b
@@ -397,8 +399,8 @@ def segments_of_text(x2, x3, at, walk2, walk3, min_tokens, min_share):  # type: 
         if b > a and at[b] - at[a] >= DENSE * (b - a):
             hot[max(k - 1, 0) : k + 2] = 1
     links2 = np.zeros(m, np.int32)
-    spans2 = np.empty((m // walk2.min_length + 2, 2), np.int32)
-    scores2 = np.empty(m // walk2.min_length + 2, np.float64)
+    spans2 = np.empty((m // WALK_TOKENS.min_length + 2, 2), np.int32)
+    scores2 = np.empty(m // WALK_TOKENS.min_length + 2, np.float64)
     count2 = 0
     k = 0
     while k < blocks:
@@ -409,16 +411,16 @@ def segments_of_text(x2, x3, at, walk2, walk3, min_tokens, min_share):  # type: 
         while k < blocks and hot[k]:
             k += 1
         b = min(k * BLOCK, n)
-        count2 = follow(x2, at[a], at[b], walk2, links2, spans2, scores2, count2)
+        count2 = follow(x2, at[a], at[b], WALK_TOKENS, links2, spans2, scores2, count2)
     return links2, spans2[:count2], scores2[:count2], links3, spans3[:kept], scores3[:kept]
 
 
 @njit(cache=True, nogil=True)
-def segments_of_ids(x, walk):  # type: ignore[no-untyped-def]
+def segments_of_ids(x):  # type: ignore[no-untyped-def]
     """(links, spans, scores): segments of one stream of tokens numbered from FIRST_WORD on."""
     m = x.shape[0]
     links = np.zeros(m, np.int32)
-    spans = np.empty((m // walk.min_length + 2, 2), np.int32)
-    scores = np.empty(m // walk.min_length + 2, np.float64)
-    count = follow(x, 0, m, walk, links, spans, scores, 0)
+    spans = np.empty((m // WALK_IDS.min_length + 2, 2), np.int32)
+    scores = np.empty(m // WALK_IDS.min_length + 2, np.float64)
+    count = follow(x, 0, m, WALK_IDS, links, spans, scores, 0)
     return links, spans[:count], scores[:count]

@@ -1,0 +1,432 @@
+"""From segments to episodes: which belong together, what they have in common, where they begin.
+
+Compiled by numba, as ``loop_kernels``, whose ``links`` are read here; nothing is quadratic in the tokens.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from qrm_forensics.metrics.loop_kernels import CONNECTIVE, DIFFERENT, EQUAL, FIRST_WORD, MATCH, NUMBER, SHIFT, WINDOW
+
+#: Segments of fewer copies after the first are left out.
+MIN_SEGMENT = 0.5
+#: Two segments are joined across so many tokens, half a lag, or such a share of what is joined so far.
+GAP, GAP_SHARE = 120.0, 0.15
+#: Score of its own that a stretch has which is joined to one of a multiple of its lag.
+OWN = 60.0
+#: A lag is a multiple of the period to such a share, and to three tokens; the period is the commonest lag, or what
+#: such a share of the tokens has near a fraction of it.
+NEAR, FRACTION = 0.06, 1 / 7
+#: A counter that is not met again within so many new numbers is looked for anew.
+MAX_LOST = 3
+#: Walking back to the onset: the penalty of a token that differs, and the drop that ends it.
+BACK_PENALTY, BACK_DROP = 1.0, 10.0
+#: Copies that are looked at for an undisturbed one.
+COPIES = 32
+
+START, END, SCORE = 0, 1, 2
+
+
+@njit(cache=True, nogil=True)
+def commensurate(a, b):  # type: ignore[no-untyped-def]
+    """Whether the greater of two lags is about one to eight times the other."""
+    ratio = max(a, b) / min(a, b)
+    return ratio < 8.5 and abs(ratio - np.round(ratio)) <= min(0.25, 0.12 * ratio)
+
+
+@njit(cache=True, nogil=True)
+def _alike(x, end, start, stop, lag):  # type: ignore[no-untyped-def]
+    """Whether three tenths of the trigrams at ``start`` occur within a copy or so before ``end``: one loop, interrupted."""
+    room = min(np.int64(lag) + 8, 512)
+    size = min(48, stop - start - 2)
+    wanted = (size * 3 + 9) // 10
+    for i in range(start, start + size):
+        if wanted > start + size - i:
+            return False
+        for j in range(end - 3, max(end - 3 - room, -1), -1):
+            if x[i] == x[j] and x[i + 1] == x[j + 1] and x[i + 2] == x[j + 2]:
+                wanted -= 1
+                break
+        if wanted <= 0:
+            return True
+    return False
+
+
+@njit(cache=True, nogil=True)
+def stretches(x, links, spans, scores):  # type: ignore[no-untyped-def]
+    """Segments joined where they are one loop interrupted: (start, end, score) (e, 3), in the order of the text."""
+    out = np.empty((spans.shape[0], 3), np.float64)
+    count = 0
+    lag = 0.0
+    for s in range(spans.shape[0]):
+        a = np.int64(spans[s, 0])
+        b = np.int64(spans[s, 1])
+        mean = _mean_lag(links, a, b)
+        if b - a < MIN_SEGMENT * mean:
+            continue
+        # A short stretch before a loop, at a fraction of its period, is another matter.
+        if (
+            count > 0
+            and commensurate(mean, lag)
+            and (max(mean, lag) <= 1.5 * min(mean, lag) or out[count - 1, SCORE] >= OWN)
+        ):
+            end = np.int64(out[count - 1, END])
+            allowed = max(GAP, 0.5 * min(mean, lag), GAP_SHARE * (b - out[count - 1, START]))
+            if a - end <= allowed and _alike(x, end, a, b, max(lag, mean)):
+                out[count - 1, END] = b
+                out[count - 1, SCORE] += scores[s]
+                lag = min(mean, lag)
+                continue
+        out[count, START] = a
+        out[count, END] = b
+        out[count, SCORE] = scores[s]
+        lag = mean
+        count += 1
+    return out[:count]
+
+
+@njit(cache=True, nogil=True)
+def _mean_lag(links, a, b):  # type: ignore[no-untyped-def]
+    """Harmonic mean of the lags, which is the length over the number of copies."""
+    total = 0.0
+    i = a
+    while i < b:
+        lag = links[i] >> 2
+        k = i + 1
+        while k < b and links[k] >> 2 == lag:
+            k += 1
+        if lag > 0:
+            total += (k - i) / lag
+        i = k
+    return (b - a) / max(total, 1e-9)
+
+
+@njit(cache=True, nogil=True)
+def measure(links, start, end):  # type: ignore[no-untyped-def]
+    """(period, copies after the first, share of EQUAL, stray) of the linked tokens of a stretch.
+
+    ``stray`` counts those whose lag is no multiple of the period.
+    """
+    longest = 0
+    linked = 0
+    equal = 0
+    for i in range(start, end):
+        link = links[i]
+        longest = max(longest, link)
+        linked += link != 0
+        equal += (link & 3) == EQUAL
+    counts = np.zeros((longest >> 2) + 2, np.int32)
+    for i in range(start, end):
+        counts[links[i] >> 2] += 1
+    counts[0] = 0
+    period = _period(counts, linked)
+    stray = 0
+    copies = 0.0
+    for lag in range(1, counts.shape[0]):
+        if counts[lag] > 0:
+            multiple = max(1, (lag + (period >> 1)) // period)
+            if abs(lag - multiple * period) > max(3.0, NEAR * period) * multiple:
+                stray += counts[lag]
+            copies += counts[lag] * multiple / lag
+    return period, copies, equal / linked, stray
+
+
+@njit(cache=True, nogil=True)
+def _period(counts, linked):  # type: ignore[no-untyped-def]
+    """The commonest lag, or the one near a fraction of it that enough tokens have: noise hides the latest copy."""
+    most = np.argmax(counts)
+    for q in range(8, 1, -1):
+        low = np.int64(np.floor((1 - NEAR) * most / q))
+        high = np.int64(np.ceil((1 + NEAR) * most / q)) + 1
+        if low >= 1 and counts[low:high].sum() >= FRACTION * linked:
+            return low + np.argmax(counts[low:high])
+    return most
+
+
+@njit(cache=True, nogil=True)
+def _number_at(x, starts, ends, i):  # type: ignore[no-untyped-def]
+    """(first token, end, value) of the number that holds the digit at i; value -1 above 15 digits, which count nothing."""
+    a = i
+    while a > 0 and i - a < 16 and 48 <= x[a - 1] < 58 and ends[a - 1] == starts[a]:
+        a -= 1
+    b = i + 1
+    while b < x.shape[0] and b - i < 16 and 48 <= x[b] < 58 and ends[b - 1] == starts[b]:
+        b += 1
+    if b - a > 15:
+        return a, b, np.int64(-1)
+    return a, b, _value(x, a, b)
+
+
+@njit(cache=True, nogil=True)
+def _value(x2, a, b):  # type: ignore[no-untyped-def]
+    value = np.int64(0)
+    for q in range(a, b):
+        value = value * 10 + (x2[q] - 48)
+    return value
+
+
+@njit(cache=True, nogil=True)
+def _one_counter(values, deltas):  # type: ignore[no-untyped-def]
+    """(steps, others) among new numbers and what each has changed by."""
+    # The most frequent difference, if one has a majority (Boyer and Moore); without one any will do.
+    step = np.int64(0)
+    votes = 0
+    for k in range(values.shape[0]):
+        if deltas[k] == 0:
+            continue
+        if votes == 0:
+            step = deltas[k]
+            votes = 1
+        elif deltas[k] == step:
+            votes += 1
+        else:
+            votes -= 1
+    steps = 0
+    others = 0
+    reached = np.int64(0)
+    lost = MAX_LOST
+    for k in range(values.shape[0]):
+        # A copy or two may have lost their number to noise.
+        ahead = values[k] - reached
+        if lost >= MAX_LOST or (step != 0 and ahead % step == 0 and 0 <= ahead // step <= MAX_LOST):
+            if lost < MAX_LOST or deltas[k] == step:
+                steps += 1
+            else:
+                others += 1
+            reached = values[k]
+            lost = 0
+        else:
+            others += 1
+            lost += 1
+    return steps, others
+
+
+@njit(cache=True, nogil=True)
+def progress(x, starts, ends, links, start, end):  # type: ignore[no-untyped-def]
+    """(steps of one counter, other new numbers) in the linked tokens of x[start:end].
+
+    A number is *new* if it differs from the one a copy earlier, which itself differs from the one
+    before.  It is a step of the counter if it is the number that the counter has reached, or one of
+    the next few, where the counter goes by the most frequent difference.
+    """
+    values = np.empty((end - start) // 2 + 1, np.int64)
+    deltas = np.empty((end - start) // 2 + 1, np.int64)
+    count = 0
+    i = start
+    while i < end:
+        if links[i] & 3 != DIFFERENT or not 48 <= x[i] < 58:
+            i += 1
+            continue
+        changed = i
+        _, b, value = _number_at(x, starts, ends, i)
+        i = min(b, end)
+        if value < 0:
+            continue
+        j = changed - (links[changed] >> 2)
+        if not 48 <= x[j] < 58:
+            continue
+        c, d, before = _number_at(x, starts, ends, j)
+        if before < 0:
+            continue
+        again = False
+        for q in range(c, d):
+            if links[q] & 3 == DIFFERENT:
+                again = True
+        if again:
+            values[count] = value
+            deltas[count] = value - before
+            count += 1
+    return _one_counter(values[:count], deltas[:count])
+
+
+@njit(cache=True, nogil=True)
+def progress_masked(x2, x3, at, links3, start, end):  # type: ignore[no-untyped-def]
+    """(steps of one counter, other new numbers, words) in the linked tokens of x3[start:end].
+
+    As ``progress``, in the stream where a number is one token; ``words`` counts the other tokens that
+    are no single character.
+    """
+    values = np.empty(end - start, np.int64)
+    deltas = np.empty(end - start, np.int64)
+    count = 0
+    words = 0
+    for i in range(start, end):
+        if x3[i] >= FIRST_WORD or x3[i] == CONNECTIVE:
+            words += 1
+        if x3[i] != NUMBER or links3[i] == 0:
+            continue
+        j = i - (links3[i] >> 2)
+        if x3[j] != NUMBER or links3[j] == 0:
+            continue
+        k = j - (links3[j] >> 2)
+        if x3[k] != NUMBER:
+            continue
+        value = _value(x2, at[i], at[i + 1])
+        before = _value(x2, at[j], at[j + 1])
+        earlier = _value(x2, at[k], at[k + 1])
+        if value != before and before != earlier and value != earlier:
+            values[count] = value
+            deltas[count] = value - before
+            count += 1
+    steps, others = _one_counter(values[:count], deltas[:count])
+    return steps, others, words
+
+
+@njit(cache=True, nogil=True)
+def describe(x, ids, links, start, end, period):  # type: ignore[no-untyped-def]
+    """(onset, lag there, share of the EQUAL tokens whose ``ids`` differ, start and end of an undisturbed copy)."""
+    equal = 0
+    masked = 0
+    for i in range(start, end):
+        if links[i] & 3 == EQUAL:
+            equal += 1
+            masked += ids[i] != ids[i - (links[i] >> 2)]
+    anchor = _established(links, start, end)
+    onset, lag = _walk_back(x, anchor, links[anchor] >> 2, 0)
+    a, b = _undisturbed(links, onset, end, period)
+    return onset, lag, masked / max(1, equal), a, b
+
+
+@njit(cache=True, nogil=True)
+def growth(links, start, end):  # type: ignore[no-untyped-def]
+    """By how much the copies grow: the mean lag of the last quarter of the linked tokens over that of the first.
+
+    1 unless each quarter's mean exceeds the one before by a twentieth.
+    """
+    means = np.zeros(4)
+    for part in range(4):
+        total = 0
+        linked = 0
+        for i in range(start + (end - start) * part // 4, start + (end - start) * (part + 1) // 4):
+            total += links[i] >> 2
+            linked += links[i] != 0
+        means[part] = total / max(1, linked)
+        if part > 0 and means[part] < 1.05 * means[part - 1]:
+            return 1.0
+    return means[3] / max(1.0, means[0])
+
+
+@njit(cache=True, nogil=True)
+def _established(links, start, end):  # type: ignore[no-untyped-def]
+    """The first token from ``start`` whose lag holds, but for small moves, for as many tokens as it is long.
+
+    Before a loop comes up to its period it may copy something else for a while, or repeat a part of
+    its unit.  ``start`` if no lag holds so long.
+    """
+    i = start
+    while i < end:
+        if links[i] == 0:
+            i += 1
+            continue
+        first = links[i] >> 2
+        lag = first
+        k = i + 1
+        while k < end and k - i < first:
+            if links[k] != 0:
+                now = links[k] >> 2
+                if abs(now - lag) > SHIFT:
+                    break
+                lag = now
+            k += 1
+        if k - i >= first:
+            return i
+        i = k
+    return start
+
+
+@njit(cache=True, nogil=True)
+def _walk_back(x, start, lag, lo):  # type: ignore[no-untyped-def]
+    """Continue a segment to the left of ``start`` at its lag: (new start, lag there).
+
+    Scored as in ``loop_kernels.follow``, mirrored, so that changed tokens of the second copy are bridged.
+    """
+    score = 0.0
+    best = 0.0
+    at = np.int64(start)
+    lag = np.int64(lag)
+    at_lag = lag
+    i = at - 1
+    while i - lag >= lo:
+        if x[i] == x[i - lag]:
+            score += MATCH
+            if score > best:
+                best = score
+                at = i
+                at_lag = lag
+        else:
+            score -= BACK_PENALTY
+            if best - score > BACK_DROP:
+                break
+            moved = _realigned_back(x, i, lag, lo)
+            if moved != lag:
+                lag = moved
+                if x[i] == x[i - lag]:
+                    score += MATCH + BACK_PENALTY
+                    if score > best:
+                        best = score
+                        at = i
+                        at_lag = lag
+        i -= 1
+    return at, at_lag
+
+
+@njit(cache=True, nogil=True)
+def _realigned_back(x, i, lag, lo):  # type: ignore[no-untyped-def]
+    """The lag near ``lag`` under which the tokens before the mismatch at i recur best; ties keep it."""
+    room = min(WINDOW, i - lag - lo)
+    agree = 0
+    for q in range(1, room + 1):
+        if x[i - q] == x[i - q - lag]:
+            agree += 1
+    if agree >= room - 1:
+        return lag
+    best = agree + 1
+    found = lag
+    for s in range(1, min(SHIFT, lag >> 1) + 1):
+        # a token was put into this copy
+        agree = 0
+        for q in range(1, room + 1):
+            if x[i - q] == x[i - q - lag + s]:
+                agree += 1
+        if agree > best:
+            best = agree
+            found = lag - s
+        # a token was left out of this copy: the one at i itself must recur, and it does not count
+        if i - room - lag - s >= lo:
+            agree = -1
+            for q in range(room + 1):
+                if x[i - q] == x[i - q - lag - s]:
+                    agree += 1
+            if agree > best:
+                best = agree
+                found = lag + s
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _undisturbed(links, onset, end, period):  # type: ignore[no-untyped-def]
+    """(start, end) of the copy, among the first COPIES from the second on, that differs least from the one before."""
+    best = period + 1
+    found = onset
+    at = onset
+    for _ in range(COPIES):
+        if at + period > end:
+            break
+        wrong = 0
+        for i in range(at, at + period):
+            wrong += (links[i] & 3) != EQUAL
+        if wrong < best:
+            best = wrong
+            found = at
+        if wrong == 0:
+            break
+        # the next copy begins at the token that is compared with this one's first
+        after = at + period
+        for i in range(at + (period >> 1) + 1, min(at + 2 * period + 1, end)):
+            if links[i] != 0 and i - (links[i] >> 2) == at:
+                after = i
+                break
+        at = after
+    return found, min(found + period, end)
