@@ -12,6 +12,7 @@ LONGEST = 120
 
 #: What a pull request turns into mentions, references and links even where it is no markup.
 _LIVE = re.compile(r"@|\\#|#(?=\w)|:(?=//)|(?i:\bwww)(?=\.)|(?i:\bgh)(?=-\d)")
+_BAR = re.compile(r"(?<!\\)\|")
 #: What XML 1.0 cannot hold at all.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
@@ -23,13 +24,18 @@ def md_text(text: object) -> str:
 
 
 def md_code(text: object) -> str:
-    """A name as a code span, which knows neither markup nor mentions; fit for a cell of a table."""
-    shown = clip(" ".join(shown_text(text).split()), LONGEST).replace("|", "\\|")
+    """A name as a code span, which knows neither markup nor mentions."""
+    shown = clip(" ".join(shown_text(text).split()), LONGEST)
     if not shown:
         return "–"
     fence = "`" * (max((len(run) for run in re.findall("`+", shown)), default=0) + 1)
     pad = " " if shown.startswith("`") or shown.endswith("`") else ""
     return f"{fence}{pad}{shown}{pad}{fence}"
+
+
+def md_cell(markdown: str) -> str:
+    """Markdown as a cell of a table, where a bar would begin the next cell even inside a code span."""
+    return _BAR.sub(r"\\|", markdown) or " "
 
 
 def xml_text(text: object) -> str:

@@ -49,7 +49,7 @@ def _told(case: ET.Element, kind: str, message: str | None, lines: Sequence[str]
 def _verdict(comparison: Comparison, texts: GateTexts) -> ET.Element:
     case = _case("verdict", "verdict")
     name = texts.named("verdict", comparison.verdict)
-    reasons = [texts.reason(r) for r in comparison.decision.reasons]
+    reasons = [texts.reason(r, comparison.comparability.checks) for r in comparison.decision.reasons]
     if comparison.exit_code:
         _told(case, "failure", name, reasons)
     else:
@@ -59,10 +59,14 @@ def _verdict(comparison: Comparison, texts: GateTexts) -> ET.Element:
 
 def _check(check: Check, texts: GateTexts) -> ET.Element:
     case = _case(texts.named("check", check.name), f"comparability.{check.benchmark or 'all'}")
-    values = f" [{check.baseline} / {check.candidate}]" if check.baseline or check.candidate else ""
-    told = check.note + values
+    values = (
+        f" [{texts.value(check.baseline)} / {texts.value(check.candidate)}]"
+        if check.baseline or check.candidate
+        else ""
+    )
+    told = texts.note(check) + values
     if check.severity is Severity.BLOCKS:
-        _told(case, "failure", check.note, [told])
+        _told(case, "failure", texts.note(check), [told])
     elif check.severity is Severity.WARNS:
         _told(case, "system-out", None, [told])
     return case

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from html import escape
 from typing import Any
 
 from qrm_forensics import __version__
@@ -12,7 +13,7 @@ from qrm_forensics.compare.comparison import Comparison
 from qrm_forensics.compare.drift import Drift
 from qrm_forensics.compare.items import Facts
 from qrm_forensics.compare.verdict import Verdict
-from qrm_forensics.report.gate.escape import md_code, md_text
+from qrm_forensics.report.gate.escape import md_cell, md_code, md_text
 from qrm_forensics.report.gate.links import ReportLinks
 from qrm_forensics.report.gate.texts import GateTexts
 from qrm_forensics.report.model import Unit
@@ -21,8 +22,10 @@ from qrm_forensics.report.numbers import ABSENT
 #: First line of the comment, by which a workflow finds the one to replace; ``{name}`` says which gate it is.
 MARKER = "<!-- qrm-forensics gate: {name} -->"
 
-#: Rows of a list of problems; what is more is in the JSON file.  GitHub takes 65,536 characters per comment.
+#: Rows of a list of problems; what is more is in the JSON file.
 MOST_ROWS = 50
+#: GitHub takes comments of up to 65,536 characters.
+LONGEST_PAGE = 60_000
 
 SIGNS = {
     Verdict.REGRESSION: "❌",
@@ -44,8 +47,18 @@ def marker(candidate: Facts) -> str:
 
 
 def to_markdown(comparison: Comparison, texts: GateTexts, links: ReportLinks | None = None) -> str:
-    """GitHub-flavoured Markdown, its first line the marker; ``links`` leads from problems into a report."""
-    c, t = comparison, texts
+    """GitHub-flavoured Markdown, its first line the marker; ``links`` leads from problems into a report.
+
+    Lists of problems are cut where the whole would be longer than a comment may be.
+    """
+    for most in (MOST_ROWS, 20, 5, 0):
+        page = _page(comparison, texts, links, most)
+        if len(page) <= LONGEST_PAGE:
+            break
+    return page
+
+
+def _page(c: Comparison, t: GateTexts, links: ReportLinks | None, most: int) -> str:
     title = t.say("title", candidate=md_code(c.candidate.name), baseline=md_code(c.baseline.name))
     parts = [
         marker(c.candidate),
@@ -56,7 +69,7 @@ def to_markdown(comparison: Comparison, texts: GateTexts, links: ReportLinks | N
         parts.append(f"**{t.say('section.accuracy')}**\n\n" + _accuracy(c, t))
     if c.gates:
         parts.append(f"**{t.say('section.gates')}**\n\n" + _gates(c, t))
-    parts += _problems(c, t, links)
+    parts += _problems(c, t, links, most)
     parts += [part for part in (_drift(c, t), _slices(c, t), _checks(c, t)) if part]
     parts.append(_how(c, t))
     if links is not None:
@@ -67,7 +80,7 @@ def to_markdown(comparison: Comparison, texts: GateTexts, links: ReportLinks | N
 def _table(heads: Sequence[str], rows: Rows, left: int = 1) -> str:
     """Cells are Markdown already; the first ``left`` columns are text, the others numbers."""
     rule = "|".join("---" if i < left else "---:" for i in range(len(heads)))
-    body = ["| " + " | ".join(cell or " " for cell in row) + " |" for row in rows]
+    body = ["| " + " | ".join(map(md_cell, row)) + " |" for row in rows]
     return "\n".join(["| " + " | ".join(heads) + " |", f"|{rule}|", *body])
 
 
@@ -77,7 +90,7 @@ def _heads(t: GateTexts, *names: str) -> list[str]:
 
 def _folded(title: str, body: str, *, opened: bool = False) -> str:
     # GitHub reads Markdown inside <details> only after an empty line.
-    return f"<details{' open' if opened else ''}><summary>{md_text(title)}</summary>\n\n{body}\n\n</details>"
+    return f"<details{' open' if opened else ''}><summary>{escape(title)}</summary>\n\n{body}\n\n</details>"
 
 
 def _target(url: str) -> str:
@@ -85,7 +98,7 @@ def _target(url: str) -> str:
 
 
 def _reasons(c: Comparison, t: GateTexts) -> str:
-    first, *rest = [md_text(t.reason(r)) for r in c.decision.reasons]
+    first, *rest = [md_text(t.reason(r, c.comparability.checks)) for r in c.decision.reasons]
     return "\n".join([f"**{first}**", *([""] if rest else []), *(f"- {line}" for line in rest)])
 
 
@@ -139,7 +152,7 @@ def _gates(c: Comparison, t: GateTexts) -> str:
 Row = dict[str, Any]
 
 
-def _problems(c: Comparison, t: GateTexts, links: ReportLinks | None) -> list[str]:
+def _problems(c: Comparison, t: GateTexts, links: ReportLinks | None, most: int) -> list[str]:
     moved = moved_problems(c)
     found = []
     for direction in ("lost", "gained"):
@@ -147,12 +160,14 @@ def _problems(c: Comparison, t: GateTexts, links: ReportLinks | None) -> list[st
         if not rows:
             continue
         heads = _heads(t, "problem", "scorer", "subject", "was", "is", "length", "outcome")
-        body = _table(*_used(heads, [_flip_row(row, t, links) for row in rows[:MOST_ROWS]]), left=len(heads))
-        if len(rows) > MOST_ROWS:
-            body += "\n\n" + t.say("more_rows", n=len(rows) - MOST_ROWS)
+        body = []
+        if most:
+            body.append(_table(*_used(heads, [_flip_row(row, t, links) for row in rows[:most]]), left=len(heads)))
+        if len(rows) > most:
+            body.append(t.say("more_rows", n=len(rows) - most))
         if links is None and direction == "lost":
-            body += "\n\n" + t.say("no_report")
-        found.append(_folded(t.say(f"section.{direction}", n=len(rows)), body))
+            body.append(t.say("no_report"))
+        found.append(_folded(t.say(f"section.{direction}", n=len(rows)), "\n\n".join(body)))
     return found
 
 
@@ -287,7 +302,7 @@ def _checks(c: Comparison, t: GateTexts) -> str:
             (
                 name,
                 md_code(k.benchmark) if k.benchmark else "",
-                *(md_text(x) for x in (k.baseline, k.candidate, k.note)),
+                *(md_text(x) for x in (t.value(k.baseline), t.value(k.candidate), t.note(k))),
             )
         )
     title = t.say("section.checks", blocks=len(blocks), warns=len(warns))

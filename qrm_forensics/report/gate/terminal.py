@@ -13,6 +13,7 @@ from qrm_forensics.report.visible import shown_text
 
 WIDTH = 100
 _NAME = 28
+_CELL = 48
 
 
 def to_terminal(comparison: Comparison, texts: GateTexts) -> str:
@@ -51,7 +52,7 @@ def to_terminal(comparison: Comparison, texts: GateTexts) -> str:
             for g in c.gates
         ]
         parts.append(columns([[t.say(f"col.{h}") for h in heads], *rows], left=2))
-    parts += [_checks(c, t), "\n".join(_wrapped(t.reason(r)) for r in c.decision.reasons)]
+    parts += [_checks(c, t), "\n".join(_wrapped(t.reason(r, c.comparability.checks)) for r in c.decision.reasons)]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -75,8 +76,12 @@ def _checks(c: Comparison, t: GateTexts) -> str:
     for check in c.comparability.checks:
         name = t.named("check", check.name) + (f" ({_name(check.benchmark)})" if check.benchmark else "")
         if check.severity is Severity.BLOCKS or (check.severity is Severity.WARNS and check.status != "unknown"):
-            values = f" [{check.baseline} / {check.candidate}]" if check.baseline or check.candidate else ""
-            lines.append(_wrapped(f"{t.named('severity', check.severity)}: {name}: {check.note}{values}"))
+            values = (
+                f" [{t.value(check.baseline)} / {t.value(check.candidate)}]"
+                if check.baseline or check.candidate
+                else ""
+            )
+            lines.append(_wrapped(f"{t.named('severity', check.severity)}: {name}: {t.note(check)}{values}"))
         elif check.severity is Severity.WARNS:
             unknown.append(name)
     if unknown:
@@ -97,9 +102,10 @@ def width(text: str) -> int:
 
 def columns(rows: Sequence[Sequence[str]], left: int) -> str:
     """Rows under each other, the first ``left`` columns to the left and the others to the right."""
-    widths = [max(width(row[i]) for row in rows) for i in range(len(rows[0]))]
+    shown = [[_name(" ".join(cell.split()), _CELL) for cell in row] for row in rows]
+    widths = [max(width(row[i]) for row in shown) for i in range(len(shown[0]))]
     lines = []
-    for row in rows:
+    for row in shown:
         cells = [
             cell + " " * (w - width(cell)) if i < left else " " * (w - width(cell)) + cell
             for i, (cell, w) in enumerate(zip(row, widths, strict=True))

@@ -6,13 +6,15 @@ catalogue, as ``gate.reason.<key>`` with the same slots in Python's format synta
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 from babel.messages.pofile import read_po
 
+from qrm_forensics.compare.comparability import Check
 from qrm_forensics.compare.gates import Gate
 from qrm_forensics.compare.sentences import SENTENCES, Reason
 from qrm_forensics.compare.shares import Interval
@@ -23,6 +25,7 @@ from qrm_forensics.symptoms.describe import catalogue as outcome_catalogue
 
 LOCALES = Path(__file__).with_name("locales")
 _REASON = "gate.reason."
+_COUNTED = re.compile(r"(\d+) of (\d+) known")
 
 
 @cache
@@ -62,14 +65,42 @@ class GateTexts:
         key = f"gate.{kind}.{name}"
         return self.texts.text(key) if self.texts.has(key) else name
 
-    def reason(self, reason: Reason) -> str:
-        """A sentence of the comparison.  Raises MissingMessage where the language does not have it."""
-        if self.language == "en":
-            return reason.text
-        try:
-            return self.texts.messages[_REASON + reason.key].format(**reason.slots)
-        except KeyError as error:
-            raise MissingMessage(f"no message {_REASON}{reason.key} with {error} in {self.language!r}") from None
+    def reason(self, reason: Reason, checks: Sequence[Check] = ()) -> str:
+        """A sentence of the comparison; ``checks`` are those whose notes it may quote.
+
+        Raises MissingMessage where the language does not have it.
+        """
+        template = SENTENCES[reason.key] if self.language == "en" else self.texts.messages.get(_REASON + reason.key)
+        if template is None:
+            raise MissingMessage(f"no message {_REASON}{reason.key} in the {self.language!r} catalogue")
+        notes = {c.note: self.note(c) for c in checks if c.said is not None}
+        return template.format(**{name: self._slot(name, value, notes) for name, value in reason.slots.items()})
+
+    def _slot(self, name: str, value: str | int | float, notes: Mapping[str, str]) -> str | int | float:
+        """A name that has a translation, translated; everything else as it is."""
+        match name, value:
+            case "check" | "gate", str():
+                return self.named(name, value)
+            case "scorer" | "first" | "second", str():
+                return self.policy(value)
+            case "category", str():
+                return self.outcome(value)
+            case "why" | "unit", str():
+                return self.named(name, value)
+            case "note", str():
+                return notes.get(value, value)
+        return value
+
+    def value(self, shown: str) -> str:
+        """What a side has in a check, with the few words of it that are ours translated."""
+        if shown == "not known":
+            return self.say("value.not_known")
+        counted = _COUNTED.fullmatch(shown)
+        return shown if counted is None else self.say("value.counted", known=counted[1], of=counted[2])
+
+    def note(self, check: Check) -> str:
+        """What is to be known about a check; empty where there is nothing."""
+        return "" if check.said is None else self.reason(check.said)
 
     def policy(self, name: str) -> str:
         key = f"policy.{name}"
