@@ -162,3 +162,30 @@ def so_comma_kernel(data, starts, ends, known, plain, classes):  # type: ignore[
         point, _ = _decode(data, end + 1, n)
         found += point < _TABLE_END and (classes[point] & _WORD_FLAG) != 0
     return found
+
+
+@njit(cache=True, nogil=True)
+def equal_runs_kernel(data, least):  # type: ignore[no-untyped-def]
+    """Maximal runs of at least ``least`` equal characters, line feeds left out; what ``(.)\\1{least-1,}`` matches."""
+    n = data.shape[0]
+    found = 0
+    i = 0
+    while i < n:
+        b = data[i]
+        size = 1 if b < 0xC0 else 2 if b < 0xE0 else 3 if b < 0xF0 else 4
+        length = 1
+        j = i + size
+        while j + size <= n:
+            same = True
+            for k in range(size):
+                if data[j + k] != data[i + k]:
+                    same = False
+                    break
+            if not same:
+                break
+            length += 1
+            j += size
+        if length >= least and b != 0x0A:
+            found += 1
+        i = j
+    return found

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from qrm_forensics.metrics.figures import Row, figures
 from qrm_forensics.metrics.lexemes import codes_of
-from qrm_forensics.metrics.marker_kernels import so_comma_kernel
+from qrm_forensics.metrics.marker_kernels import equal_runs_kernel, so_comma_kernel
 from qrm_forensics.metrics.protocol import Column, Show, metric, said
 from qrm_forensics.metrics.scan import Scan
 from qrm_forensics.metrics.scan_kernels import static_tables
@@ -26,6 +26,7 @@ def _measure(scan: Scan, row: Row) -> None:
     at, plain, counts = known(scan)
     row[:3] = counts[_WHOLE]
     row[3] = so_comma_kernel(scan.data, scan.tokens.starts, scan.tokens.ends, at, plain, static_tables()[0])
+    row[4] = equal_runs_kernel(scan.data, 10)
 
 
 def _count(name: str, what: str, pattern: str, note_en: str, note_ko: str) -> Column:
@@ -53,11 +54,18 @@ _COLUMNS = (
         "respecting case, which matches only where a letter or digit directly follows the comma and so misses nearly every 'So,'",
         "대소문자 구분; 쉼표 바로 뒤에 글자나 숫자가 올 때만 일치하므로 'So,'를 거의 다 놓친다",
     ),
+    _count(
+        "ref_repeated_chars",
+        "repeated characters",
+        r"(.)\1{9,}",
+        "ten or more equal characters in a row, spaces too, so that aligned tables count",
+        "같은 문자 10개 이상 연속; 공백도 포함하므로 정렬된 표도 센다",
+    ),
 )
 
 
 @metric(
-    version=1,
+    version=2,
     reads=("text",),
     title=said("Reference counts", "참조 연구 규칙에 따른 횟수"),
     columns=_COLUMNS,

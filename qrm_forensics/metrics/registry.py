@@ -27,6 +27,7 @@ BUILTIN_METRICS: tuple[str, ...] = (
     "qrm_forensics.metrics.sentences:sentences",
     "qrm_forensics.metrics.loops:loops",
     "qrm_forensics.metrics.copying:copying",
+    "qrm_forensics.metrics.compression:compression",
     "qrm_forensics.metrics.diversity:diversity",
     "qrm_forensics.metrics.markers:markers",
     "qrm_forensics.metrics.gibberish:gibberish",
