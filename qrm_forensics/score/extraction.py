@@ -16,6 +16,7 @@ environment), the matches behind it are the same with and without the text befor
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -76,11 +77,11 @@ def first_reading(text: str) -> Reading | None:
 
 def boxed_readings(text: str, most: int = 40) -> list[Latex]:
     """The first ``most`` pieces that math-verify tries in a response with boxes, in its order; [] where that is unclear."""
-    if _hopes(text, 0):
-        return []
     try:
+        if _hopes(text, 0):
+            return []
         found = [_of_span(span, True) for span in boxed_spans(text, Environments(text))]
-    except TooMuchWork:
+    except (TooMuchWork, Unclear):
         return []
     first, brace = text.find(BOX), text.rfind("}")
     if 0 <= first < brace - len(BOX):
@@ -110,7 +111,7 @@ def _boxed(text: str, environments: Environments) -> _Found | None:
     last_box = text.rfind(BOX)
     if last_box < 0:
         return None
-    cut = _cut_before(text, last_box)
+    cut = _cut_before(text, last_box, _WIDTH)
     for begin in (cut, 0) if cut else (0,):
         spans = deque(boxed_spans(text, environments, begin), maxlen=1)
         brace = text.rfind("}", begin)
@@ -157,7 +158,7 @@ ANSWER = re.compile(rf"(?i:answer)(?:.{{0,100}}=\s*|.{{0,50}}?){_EITHER}(?!\s*=)
 
 # The first of the expressions above goes back and forth within a run of such characters.
 _RUN = rf"[\d.,\s{_OPERATORS}]"
-_LONG_RUN = re.compile(rf"(?<!{_RUN}){_RUN}{{129,}}")
+_LONG_RUN = re.compile(rf"{_RUN}{{129,}}")
 _LONG_SPACE = re.compile(r"\s{1000}")
 _OPERATOR = re.compile(f"[{_OPERATORS}]")
 _DIGIT = re.compile(r"\d")
@@ -194,6 +195,7 @@ def _later(found: Iterable[_Found | None]) -> _Found | None:
 # run is long, so that the same words always give the same match.
 _REACH = 450
 _MOST_SEARCHES = 1000
+_FEW = 30
 
 #: Characters beyond ASCII that the expressions take for letters of "final answer" when case is ignored.
 _LOOKALIKES = ("\u0130", "\u0131", "\u017f")
@@ -202,6 +204,8 @@ _IS = re.compile(r"\s+is:?")
 
 def _folded(text: str) -> str:
     """The text in lower case, position by position, for finding ASCII words in it."""
+    if text.isascii():
+        return text.lower()
     if any(letter in text for letter in _LOOKALIKES):
         raise Unclear
     return text.encode("ascii", "replace").lower().decode("ascii")
@@ -225,13 +229,12 @@ def _anchored(text: str, environments: Environments) -> _Found | None:
         return None
     finals = [at - 6 for at in answers if folded.startswith("final ", max(at - 6, 0))]
     colons = [at for at in answers if text.startswith(":", at + 6)]
-    expressions = _Expressions(text)
     for places, span, expression in (
         (finals, _behind_is(text, environments, finals), FINAL_ANSWER_IS),
         (colons, _behind_word(environments, colons, len("answer:")), ANSWER_COLON),
         (answers, _behind_word(environments, answers, len("answer")), ANSWER),
     ):
-        found = _later([_of_span(span, False) if span else None, expressions.last(places, expression)])
+        found = _later([_of_span(span, False) if span else None, _Expressions(text, expression).last(places)])
         if found is not None:
             return found
     return None
@@ -241,16 +244,19 @@ def _behind_word(environments: Environments, places: list[int], skip: int) -> Sp
     """The last joined environments that open at most 50 characters behind a word of ``skip`` characters."""
     last: Span | None = None
     end = 0
+    clear_from = clear_to = 0  # no environment opens in between
     for at in places:
-        if at < end:
+        begin, stop = at + skip, at + skip + 51
+        if at < end or (clear_from <= begin and stop <= clear_to):
             continue
-        opening = environments.next_opening(at + skip, at + skip + 51)
-        while opening is not None:
+        opening = environments.next_opening(begin, stop + 2000)
+        clear_from, clear_to = begin, stop + 2000 if opening is None else opening
+        while opening is not None and opening < stop:
             span = environments.joined(opening)
             if span is not None:
                 last, end = span._replace(start=at), span.end
                 break
-            opening = environments.next_opening(opening + 1, at + skip + 51)
+            opening = environments.next_opening(opening + 1, stop)
     return last
 
 
@@ -274,41 +280,53 @@ def _behind_is(text: str, environments: Environments, places: list[int]) -> Span
 class _Expressions:
     """The last match of an expression that begins at given places; the same words are searched once."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, expression: re.Pattern[str]) -> None:
         self._text = text
-        self._left = _MOST_SEARCHES
+        self._expression = expression
+        self._known: dict[str, tuple[int, Plain] | None] = {}
+        self._no_digit_from, self._digit = 0, -1  # where there is none, and the next one
 
-    def last(self, places: list[int], expression: re.Pattern[str]) -> _Found | None:
-        known: dict[str, tuple[int, Plain] | None] = {}
-        last: _Found | None = None
-        digit = -1
-        text = self._text
-        for at in places:
-            if last is not None and at < last.end:
-                continue
-            if digit < at:
-                digit = self._digit(at)
-            if digit > at + 150 and not text[at + 140 : at + 141].isspace():
-                continue  # between what is skipped (at most 113 characters) and the number is only white space
-            words = text[at : at + _REACH]
-            if words not in known:
-                known[words] = self._one(expression, words)
-            found = known[words]
+    def last(self, places: list[int]) -> _Found | None:
+        begin = max(0, len(places) - _FEW)
+        if begin and not self._reached(places, begin):
+            found = self._last(places[begin:])
             if found is not None:
-                length, plain = found
-                last = _Found(at, at + length, lambda plain=plain: plain)  # type: ignore[misc]
+                return found
+        return self._last(places)
+
+    def _reached(self, places: list[int], index: int) -> bool:
+        """Whether a match from an earlier place might reach across ``places[index]``, so that none begins there."""
+        at = places[index]
+        low = at - _REACH
+        if _LONG_RUN.search(self._text, max(0, low), at) is not None:
+            return True
+        near = itertools.takewhile(lambda place: place >= low, reversed(places[:index]))
+        return any((match := self._match(place)) is not None and place + match[0] > at for place in near)
+
+    def _last(self, places: list[int]) -> _Found | None:
+        last: _Found | None = None
+        for at in places:
+            if last is None or at >= last.end:
+                match = self._match(at)
+                if match is not None:
+                    length, plain = match
+                    last = _Found(at, at + length, lambda plain=plain: plain)  # type: ignore[misc]
         return last
 
-    def _digit(self, at: int) -> int:
-        match = _DIGIT.search(self._text, at)
-        return len(self._text) if match is None else match.start()
-
-    def _one(self, expression: re.Pattern[str], words: str) -> tuple[int, Plain] | None:
-        self._left -= 1
-        if self._left < 0 or _LONG_RUN.search(words) is not None:
-            raise Unclear
-        match = expression.match(words)
-        return None if match is None else (match.end(), Plain(_groups(match)))
+    def _match(self, at: int) -> tuple[int, Plain] | None:
+        text = self._text
+        if not self._no_digit_from <= at <= self._digit:
+            digit = _DIGIT.search(text, at)
+            self._no_digit_from, self._digit = at, len(text) if digit is None else digit.start()
+        if self._digit > at + 150 and not text[at + 140 : at + 141].isspace():
+            return None  # between what is skipped (at most 113 characters) and the number is only white space
+        words = text[at : at + _REACH]
+        if words not in self._known:
+            if len(self._known) > _MOST_SEARCHES or _LONG_RUN.search(words) is not None:
+                raise Unclear
+            match = self._expression.match(words)
+            self._known[words] = None if match is None else (match.end(), Plain(_groups(match)))
+        return self._known[words]
 
 
 # --------------------------------------------------------------------------- anywhere
@@ -316,7 +334,7 @@ class _Expressions:
 
 def _unanchored(text: str, environments: Environments) -> _Found | None:
     """The LaTeX, expression or number that ends last, looked for in pieces of the text from its end."""
-    end, width = len(text), 500
+    end, width = len(text), _WIDTH
     while (mark := _last_mark(text, end)) >= 0:
         begin = _cut_before(text, mark, width)
         after = _cut(text, mark + 1, min(end, mark + 1000))  # nothing begins behind the last mark
@@ -345,7 +363,7 @@ def _last_mark(text: str, end: int) -> int:
     """Where the last digit or opening mark before ``end`` stands; -1 where there is none, and so nothing to be found."""
     digit = _LAST_DIGIT.match(text, 0, end)
     begin = 0 if digit is None else digit.end()
-    return max(begin - 1, *(text.rfind(mark, begin, end) for mark in ("$", "\\[", "\\(", "[", "\\f")))
+    return max(begin - 1, *(text.rfind(mark, begin, end) for mark in ("$", "\\", "[")))
 
 
 def _last_plain(expression: re.Pattern[str], text: str, begin: int, end: int) -> _Found | None:
@@ -371,9 +389,10 @@ def _spans(text: str, environments: Environments, begin: int, end: int) -> Itera
 # The first letter of a word other than "and", "or" and "percent"; or an equals sign, which can only begin a match.
 _CUT = re.compile(r"(?<=\s)[B-NQ-Zb-nq-z]|=")
 _TRIES = 40
+_WIDTH = 500
 
 
-def _cut_before(text: str, before: int, width: int = 500) -> int:
+def _cut_before(text: str, before: int, width: int) -> int:
     """A position about ``width`` before ``before``, or several times that, that no match reaches across; else 0."""
     for reach in (width, 8 * width, 64 * width):
         if before <= 2 * reach:
@@ -406,7 +425,11 @@ def _cut(text: str, low: int, high: int) -> int | None:
         elif opened >= 0 and closed < 0:
             return None
         else:
-            return at if text.find("$$", 0, at) < 0 or text.find("$$", at - 1) < 0 else None
+            return at if _lacks(text, "$$", 0, at) or _lacks(text, "$$", at - 1, len(text)) else None
         if at == 0:
             return None
     return None
+
+
+def _lacks(text: str, mark: str, begin: int, end: int) -> bool:
+    return text.find(mark[0], begin, end) < 0 or text.find(mark, begin, end) < 0  # one character is found much faster

@@ -99,6 +99,11 @@ class Grader:
             return None
         return self._judged_alone(answer, gold)().exact
 
+    def forget(self) -> None:
+        """Drop the judgements that are remembered, so that every comparison is made anew."""
+        with self._lock:
+            self._cache.clear()
+
     # ------------------------------------------------------------------ one verdict
 
     def _begin(self, problem: Problem, trace: Trace, policy: str) -> _Pending:
@@ -134,7 +139,7 @@ class Grader:
         return lambda: _by_algebra(judgement(), True, found.rule, found.answer)
 
     def _lenient(self, gold: str, text: str) -> _Pending:
-        rule = "boxed" if BOX in text else "text"
+        rule = "boxed" if text.rfind(BOX) >= 0 else "text"
         try:
             reading = extraction.first_reading(text) if self._piecewise else None
         except extraction.Unclear:
