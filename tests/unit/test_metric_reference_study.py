@@ -20,6 +20,7 @@ SAME = {
     "wait_count": "ref_wait",
     "hmm_count": "ref_hmm",
     "but_count": "ref_but",
+    "repeated_char_count": "ref_repeated_chars",
     "token_diversity": "ttr",
     "token_diversity_last_2k": "ttr_last_2k",
 }
