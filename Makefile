@@ -1,5 +1,6 @@
 # make demo   venv, install, run the built-in study, write the report (en, ko)
 # make test   venv, install, linters, types, layers, all tests
+# make gate   the checkpoint gate on the built-in model: green for another seed, red for 2 bits
 # Another torch build:  make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit browser-deps wheel clean
+.PHONY: help demo test lint unit gate browser-deps wheel clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -47,6 +48,19 @@ lint: $(VENV)/.test
 # One thread per test worker: two workers with two threads each only get in each other's way.
 unit: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations=8
+
+# What examples/github-actions-gate.yml does for a real model. A red gate ends with exit code 1, and nothing else will do.
+GATE ?= runs/gate
+CHECK := $(BIN)/qrm-forensics check --baseline $(GATE)/baseline.parquet --policy examples/gate-policy.yaml
+gate: $(VENV)/.demo
+	$(BIN)/qrm-forensics run examples/gate-baseline.yaml --out $(GATE)/baseline
+	$(BIN)/qrm-forensics run examples/gate-candidate.yaml --out $(GATE)/candidate
+	$(BIN)/qrm-forensics bless $(GATE)/baseline --out $(GATE)/baseline.parquet
+	$(BIN)/qrm-forensics report $(GATE)/candidate --format html
+	$(CHECK) --candidate $(GATE)/candidate::bf16 \
+	  --markdown $(GATE)/green.md --junit $(GATE)/green.xml --json $(GATE)/green.json
+	$(CHECK) --candidate $(GATE)/candidate::gptq-w2g128 \
+	  --markdown $(GATE)/red.md --junit $(GATE)/red.xml --json $(GATE)/red.json; test $$? -eq 1
 
 # The browser tests need a Chromium and a font with Hangul. As root on Debian they are installed;
 # elsewhere the tests say what is missing and are skipped.
