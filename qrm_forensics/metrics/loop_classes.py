@@ -5,15 +5,16 @@ The rules are asked in this order, and the first that holds names the class:
 - ``enumeration``: only the numbers change (tier 3).
 - ``growing term``: each copy is longer than the one before.
 - ``stuck digits``: the unit is digits and nothing else (``444444``, ``181818``).
-- ``single token/character``: one word or mark, with at most some punctuation around it or one
-  more short word (``V.``, ``, but``, ``) )``, ``Vis, no.``).
+- ``single token/character``: one word or mark over and over, connectives and punctuation aside
+  (``V.``, ``, but``, ``) )``, ``Vis, no.``); with "wait" it is a wait-loop.
+- ``tautology``: one thing is said to be itself (``0.03962 is 0.03962.``).
 - ``number/operator``: no word at all (``0.  0,0.``, ``= 3 + 3``).
 - ``answer-format loop``: a final answer is announced or boxed.
 - ``counter drift``: a counter goes up from copy to copy, and nothing else changes.
-- ``tautology``: one thing is said to be itself (``0.03962 is 0.03962``).
-- ``long-paragraph``: more than 40 tokens.
-- ``wait-loop``: the unit holds the word "wait".
+- ``long-paragraph``: more than 40 tokens in three sentences or more, or more than 80.
+- ``wait-loop``: "wait" stands in two fifths of the copies or more.
 - ``connective+statement``: a sentence of the unit opens with a discourse connective.
+- ``long-paragraph``: more than 40 tokens.
 - ``phrase chain``: words without the end of a sentence (``which is 576,``).
 - ``other``.
 
@@ -25,6 +26,7 @@ token, "Vis"); D, a single letter, mark or connective (single character); E, stu
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from qrm_forensics.metrics.lexemes import CONNECTIVES
 
@@ -44,7 +46,9 @@ CLASSES = (
     "other",
 )
 LONG_UNIT = 40
-#: A term grows if its mean lag in the last third is so many times that in the first third.
+#: "wait"s per copy.
+WAITS = 0.4
+#: A term grows if its copies at the end are so many times as long as at the beginning.
 GROWTH = 1.3
 
 _WORD = re.compile(r"\\?[^\W\d_]+")
@@ -52,76 +56,93 @@ _TOKEN = re.compile(r"\\[^\W\d_]+|[^\W\d_]+|\d+|\S")
 _ANSWER = re.compile(
     r"\\boxed|\bfinal answer\b|\banswer\b[^.\n]{0,12}(?:is|:|\*\*)|\*\*\s*(?:final\s+)?answer", re.IGNORECASE
 )
-_SENTENCE_END = re.compile(r"[.!?:](?=\s|$)|\n")
+_SENTENCE_END = re.compile(r"[.!?:](?=\s|$)\s*|\n+")
+_CONNECTIVES = frozenset(CONNECTIVES)
 _EQUALS = ("is", "=", "equals", "are", "≈")
 
 
-def classify(unit: str, period: int, *, enumeration: bool, counted: bool, growth: float) -> str:
-    """The class of a unit of ``period`` tokens; ``counted`` and ``growth`` as in ``loop_detector.Episode``."""
-    if enumeration:
-        return "enumeration"
-    words = _WORD.findall(unit)
-    if growth >= GROWTH and period >= 4:
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A copy of what repeats.  ``twice``: the copy and the next; ``period``: tokens in a copy; ``waits``: "wait"s per
+    copy; ``counted`` and ``growth`` as in ``loop_detector.Episode``."""
+
+    text: str
+    twice: str
+    period: int
+    waits: float
+    counted: bool
+    growth: float
+
+    @property
+    def says_wait(self) -> bool:
+        return self.waits >= WAITS
+
+
+def classify(unit: Unit) -> str:
+    """The class of a loop (tiers 1 and 2)."""
+    text = unit.text
+    if unit.growth >= GROWTH and unit.period >= 4:
         return "growing term"
-    if re.fullmatch(r"\d+", unit):
+    if text.isdigit():
         return "stuck digits"
-    tokens = _TOKEN.findall(unit)
+    tokens = [t.lower() for t in _TOKEN.findall(text)]
+    words = [t for t in tokens if t[-1].isalpha()]
     digits = any(t[0].isdigit() for t in tokens)
-    if not digits and len(words) <= 2 and len(set(tokens)) <= 4 and len({w.lower() for w in words} - {"no"}) <= 1:
-        return "wait-loop" if "wait" in unit.lower() else "single token/character"
-    if not any(not w.startswith("\\") for w in words) and (digits or not words):
-        return "number/operator"
-    if _ANSWER.search(unit):
-        return "answer-format loop"
-    if counted:
-        return "counter drift"
-    if _is_tautology(tokens):
+    if not digits and len(words) <= 4 and len(tokens) <= 8 and len(set(words) - _CONNECTIVES) <= 1:
+        if len(set(tokens)) <= 4:
+            return "wait-loop" if unit.says_wait else "single token/character"
+    sentences = len(_SENTENCE_END.findall(text))
+    if (sentences or len(words) < 3) and _is_tautology(unit.twice):
         return "tautology"
-    if period > LONG_UNIT:
+    if all(w[0] == "\\" for w in words) and (digits or not words):
+        return "number/operator"
+    if _ANSWER.search(text):
+        return "answer-format loop"
+    if unit.counted:
+        return "counter drift"
+    if unit.period > LONG_UNIT and (sentences > 2 or unit.period > 2 * LONG_UNIT):
         return "long-paragraph"
-    low = {w.lower() for w in words}
-    if "wait" in low:
+    if unit.says_wait:
         return "wait-loop"
-    if _opens_with_connective(unit):
+    if sentences and _opens_with_connective(text):
         return "connective+statement"
-    if not _SENTENCE_END.search(unit):
-        return "phrase chain"
-    return "other"
+    if unit.period > LONG_UNIT:
+        return "long-paragraph"
+    return "other" if sentences else "phrase chain"
 
 
-def reference_type(unit: str, loop_class: str) -> str:
+def reference_type(unit: Unit, loop_class: str) -> str:
     """The letter of the reference report, A to E, or ``other``; see the module."""
-    words = [w.lower() for w in _WORD.findall(unit)]
-    if "wait" in words:
+    if unit.says_wait:
         return "A"
     if loop_class == "stuck digits":
         return "E"
     if loop_class == "number/operator":
         return "B"
     if loop_class == "single token/character":
-        return "C" if any(len(w) > 1 and w not in CONNECTIVES for w in words) else "D"
+        words = {w.lower() for w in _WORD.findall(unit.text)}
+        return "C" if any(len(w) > 1 for w in words - _CONNECTIVES) else "D"
     return "other"
 
 
-def _is_tautology(tokens: list[str]) -> bool:
-    """Whether most of the unit, taken as a circle, is one thing, a word for equality and the same thing again."""
-    n = len(tokens)
-    round_trip = tokens * 3
-    said = [t for t in tokens if t.lower() not in CONNECTIVES and t not in ",.!?;"]
-    for k in range(n, 2 * n):
-        if round_trip[k].lower() in _EQUALS:
-            size = 0
-            for s in range(1, n // 2 + 1):
-                if round_trip[k - s : k] == round_trip[k + 1 : k + 1 + s]:
-                    size = s
-            if size and 2 * size + 1 >= 0.6 * len(said):
-                return True
+def _is_tautology(twice: str) -> bool:
+    """Whether a word for equality stands between twice the same, which together are most of a copy."""
+    tokens = [t.lower() for t in _TOKEN.findall(twice[:400])]
+    said = [t for t in tokens if t not in _CONNECTIVES and t not in ",.!?;"]
+    for k, token in enumerate(tokens):
+        if token in _EQUALS:
+            size = 1
+            while 2 * size <= len(tokens) // 2 and size <= k and tokens[k - size : k] != tokens[k + 1 : k + 1 + size]:
+                size += 1
+            if tokens[k - size : k] == tokens[k + 1 : k + 1 + size] and size <= k:
+                if 2 * (2 * size + 1) >= 0.6 * len(said) and tokens[k - 1] not in ",.":
+                    return True
     return False
 
 
 def _opens_with_connective(unit: str) -> bool:
     for sentence in _SENTENCE_END.split(unit):
         first = _WORD.search(sentence)
-        if first and first.group().lower() in CONNECTIVES and not sentence[: first.start()].strip(" \n,*([{-"):
+        if first and first.group().lower() in _CONNECTIVES and not sentence[: first.start()].strip(" \n,*([{-"):
             return True
     return False

@@ -22,11 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from qrm_forensics.metrics import lexemes, loop_episodes, loop_kernels
-from qrm_forensics.metrics.loop_classes import classify, reference_type
+from qrm_forensics.metrics.loop_classes import Unit, classify, reference_type
 from qrm_forensics.metrics.scan import Scan, Tokens, scan_text
 
 #: Evidence for a loop, in tokens that repeat, and copies after the first.
-MIN_EVIDENCE, MIN_COPIES = 150.0, 3.3
+MIN_EVIDENCE, MIN_COPIES = 180.0, 3.3
 #: An exact loop (such a share of equal tokens) needs less: so much evidence, and copies of a short and of a long unit.
 EXACT_SHARE, EXACT_EVIDENCE, EXACT_COPIES, EXACT_COPIES_LONG = 0.97, 100.0, 4.0, 2.0
 #: A loop with a counter needs more, and so many words to each step; with less it is an enumeration.
@@ -43,8 +43,12 @@ SUFFIX_SHARE = 0.7
 END_SLACK = 64
 #: Tier 1: at most this share of the equal tokens are equal only under the mask.
 MAX_MASKED = 0.10
+#: Copies can only grow where such a share of the tokens is at no multiple of the period.
+GROWING = 0.25
 #: Characters of a unit that are kept.
 UNIT_CAP = 400
+
+_WAIT = lexemes.CODES["wait"]
 
 Ints = npt.NDArray[np.int32]
 #: Marks that end what came before them; ASCII characters are their own token numbers.
@@ -96,7 +100,7 @@ def find_episodes(tokens: Tokens) -> list[Episode]:
         s = _Stretch(start, end, score, *loop_episodes.measure(links2, start, end))
         if s.copies < EXACT_COPIES_LONG:
             continue
-        steps, new = loop_episodes.progress(x2, tokens.starts, tokens.ends, links2, start, end)
+        steps, new = loop_episodes.progress(x2, tokens.starts, tokens.ends, links2, start, end, s.period)
         evidence, counted = s.evidence(new), steps >= STEPS * s.copies
         if s.is_loop(evidence, counted=counted):
             found.append(_episode(x2, tokens.ids, links2, s, evidence, counted))
@@ -110,7 +114,7 @@ def find_episodes(tokens: Tokens) -> list[Episode]:
         s = _Stretch(start, end, score, *loop_episodes.measure(links3, start, end))
         if s.copies < ENUMERATION_COPIES:
             continue
-        steps, new, words = loop_episodes.progress_masked(x2, x3, at, links3, start, end)
+        steps, new, words = loop_episodes.progress_masked(x2, x3, at, links3, start, end, s.period)
         evidence, counted = s.evidence(new), steps >= STEPS * s.copies and words >= WORDS_PER_STEP * s.copies
         if counted and s.is_loop(evidence, counted=True):
             found = [e for e in found if e not in there]
@@ -151,9 +155,9 @@ class _Stretch:
         return self.score - NEW_NUMBER * new_numbers - STRAY * self.stray
 
     def is_loop(self, evidence: float, *, counted: bool) -> bool:
-        exact = self.equal >= EXACT_SHARE
-        if counted and not exact:
+        if counted:
             return evidence >= COUNTER_EVIDENCE and self.copies >= MIN_COPIES
+        exact = self.equal >= EXACT_SHARE
         if evidence >= MIN_EVIDENCE:
             return self.copies >= (EXACT_COPIES_LONG if exact else MIN_COPIES)
         return exact and evidence >= EXACT_EVIDENCE and self.copies >= EXACT_COPIES
@@ -199,7 +203,7 @@ def _episode(x: Ints, ids: Ints, links: Ints, s: _Stretch, evidence: float, coun
         evidence=evidence,
         unit=(unit_start, unit_end),
         counted=counted,
-        growth=loop_episodes.growth(links, s.start, s.end),
+        growth=loop_episodes.growth(links, s.start, s.end) if s.stray >= GROWING * (s.end - s.start) else 1.0,
     )
 
 
@@ -337,7 +341,7 @@ def _told(episodes: list[Episode], scan: Scan, mark: int) -> tuple[FoundEpisode,
         episodes, chars.reshape(-1, 3).tolist(), offsets[:, 1].tolist(), strict=True
     ):
         unit = _unit(e, scan)
-        loop_class = classify(unit, e.period, enumeration=e.tier == 3, counted=e.counted, growth=e.growth)
+        loop_class = "enumeration" if e.tier == 3 else classify(unit)
         found = FoundEpisode(
             tier=e.tier,
             body_start_char=body,
@@ -346,7 +350,7 @@ def _told(episodes: list[Episode], scan: Scan, mark: int) -> tuple[FoundEpisode,
             period=e.period,
             repeats=e.repeats,
             tokens=e.tokens,
-            unit=unit if len(unit) <= UNIT_CAP else unit[: UNIT_CAP - 1] + "…",
+            unit=unit.text if len(unit.text) <= UNIT_CAP else unit.text[: UNIT_CAP - 1] + "…",
             loop_class=loop_class,
             reference=reference_type(unit, loop_class),
             terminal=first >= mark and n - e.end <= max(2 * e.period, END_SLACK),
@@ -357,8 +361,8 @@ def _told(episodes: list[Episode], scan: Scan, mark: int) -> tuple[FoundEpisode,
     return tuple(out)
 
 
-def _unit(e: Episode, scan: Scan) -> str:
-    """The text of the undisturbed copy, turned so that it does not begin with the punctuation of the copy before."""
+def _unit(e: Episode, scan: Scan) -> Unit:
+    """The undisturbed copy, turned so that it does not begin with the punctuation of the copy before."""
     tokens = scan.tokens
     start, end = e.unit
     turned = 0
@@ -366,7 +370,12 @@ def _unit(e: Episode, scan: Scan) -> str:
         turned += 1
     if turned == end - start:
         turned = 0
-    return scan.slice(int(tokens.starts[start + turned]), int(tokens.ends[end + turned - 1]))
+    start, end = start + turned, end + turned
+    again = min(2 * end - start, e.end)
+    text = scan.slice(int(tokens.starts[start]), int(tokens.ends[end - 1]))
+    twice = scan.slice(int(tokens.starts[start]), int(tokens.ends[again - 1])) if again > end else text
+    waits = np.count_nonzero(tokens.codes[e.body_start : e.end] == _WAIT) / e.repeats
+    return Unit(text, twice, e.period, waits, e.counted, e.growth)
 
 
 def _onset_in_ids(ids: npt.NDArray[Any], loop: Episode, n: int) -> int | None:

@@ -168,8 +168,11 @@ def _value(x2, a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _one_counter(values, deltas):  # type: ignore[no-untyped-def]
-    """(steps, others) among new numbers and what each has changed by."""
+def _one_counter(values, deltas, places, period):  # type: ignore[no-untyped-def]
+    """(steps, others) among new numbers, what each has changed by, and where it stands.
+
+    A counter is at one number throughout a copy, so it advances only half a period after it did last.
+    """
     # The most frequent difference, if one has a majority (Boyer and Moore); without one any will do.
     step = np.int64(0)
     votes = 0
@@ -186,33 +189,46 @@ def _one_counter(values, deltas):  # type: ignore[no-untyped-def]
     steps = 0
     others = 0
     reached = np.int64(0)
+    since = np.int64(0)
     lost = MAX_LOST
     for k in range(values.shape[0]):
-        # A copy or two may have lost their number to noise.
         ahead = values[k] - reached
-        if lost >= MAX_LOST or (step != 0 and ahead % step == 0 and 0 <= ahead // step <= MAX_LOST):
-            if lost < MAX_LOST or deltas[k] == step:
-                steps += 1
-            else:
-                others += 1
-            reached = values[k]
+        if lost >= MAX_LOST:
+            # no counter is known; this may be one
+            expected = deltas[k] == step
+            advances = True
+        elif ahead == 0:
+            expected = True
+            advances = False
+        else:
+            # a copy or two may have lost their number to noise
+            due = 2 * (places[k] - since) > period
+            expected = due and step != 0 and ahead % step == 0 and 0 < ahead // step <= MAX_LOST
+            advances = expected
+        if expected:
+            steps += 1
             lost = 0
         else:
             others += 1
             lost += 1
+        if advances:
+            reached = values[k]
+            since = places[k]
+            lost = 0
     return steps, others
 
 
 @njit(cache=True, nogil=True)
-def progress(x, starts, ends, links, start, end):  # type: ignore[no-untyped-def]
+def progress(x, starts, ends, links, start, end, period):  # type: ignore[no-untyped-def]
     """(steps of one counter, other new numbers) in the linked tokens of x[start:end].
 
     A number is *new* if it differs from the one a copy earlier, which itself differs from the one
-    before.  It is a step of the counter if it is the number that the counter has reached, or one of
-    the next few, where the counter goes by the most frequent difference.
+    before.  It is a step of the counter if it is the number that the counter has reached, or a copy
+    later one of the next few, where the counter goes by the most frequent difference.
     """
     values = np.empty((end - start) // 2 + 1, np.int64)
     deltas = np.empty((end - start) // 2 + 1, np.int64)
+    places = np.empty((end - start) // 2 + 1, np.int64)
     count = 0
     i = start
     while i < end:
@@ -237,12 +253,13 @@ def progress(x, starts, ends, links, start, end):  # type: ignore[no-untyped-def
         if again:
             values[count] = value
             deltas[count] = value - before
+            places[count] = changed
             count += 1
-    return _one_counter(values[:count], deltas[:count])
+    return _one_counter(values[:count], deltas[:count], places[:count], period)
 
 
 @njit(cache=True, nogil=True)
-def progress_masked(x2, x3, at, links3, start, end):  # type: ignore[no-untyped-def]
+def progress_masked(x2, x3, at, links3, start, end, period):  # type: ignore[no-untyped-def]
     """(steps of one counter, other new numbers, words) in the linked tokens of x3[start:end].
 
     As ``progress``, in the stream where a number is one token; ``words`` counts the other tokens that
@@ -250,6 +267,7 @@ def progress_masked(x2, x3, at, links3, start, end):  # type: ignore[no-untyped-
     """
     values = np.empty(end - start, np.int64)
     deltas = np.empty(end - start, np.int64)
+    places = np.empty(end - start, np.int64)
     count = 0
     words = 0
     for i in range(start, end):
@@ -269,8 +287,9 @@ def progress_masked(x2, x3, at, links3, start, end):  # type: ignore[no-untyped-
         if value != before and before != earlier and value != earlier:
             values[count] = value
             deltas[count] = value - before
+            places[count] = i
             count += 1
-    steps, others = _one_counter(values[:count], deltas[:count])
+    steps, others = _one_counter(values[:count], deltas[:count], places[:count], period)
     return steps, others, words
 
 
@@ -408,14 +427,16 @@ def _realigned_back(x, i, lag, lo):  # type: ignore[no-untyped-def]
 @njit(cache=True, nogil=True)
 def _undisturbed(links, onset, end, period):  # type: ignore[no-untyped-def]
     """(start, end) of the copy, among the first COPIES from the second on, that differs least from the one before."""
-    best = period + 1
+    # a short copy is undisturbed if the next one is too
+    size = period if period > 24 else 2 * period
+    best = size + 1
     found = onset
     at = onset
     for _ in range(COPIES):
-        if at + period > end:
+        if at + size > end:
             break
         wrong = 0
-        for i in range(at, at + period):
+        for i in range(at, at + size):
             wrong += (links[i] & 3) != EQUAL
         if wrong < best:
             best = wrong

@@ -41,6 +41,8 @@ X_DROP = 24.0
 YOUNG, LOST = 20.0, 8.0
 #: Where a segment asks whether a smaller lag would do as well, and up to which one all are tried.
 SETTLED, SHORT_LAGS = 30.0, 48
+#: So many tokens may pass for noise though hardly any recurs.
+BRIDGE = 20
 #: How far the lag may move at a mismatch, and how many tokens decide it.
 SHIFT, WINDOW = 3, 6
 #: A walk begins only if some of so many tokens ahead recur.
@@ -215,9 +217,12 @@ def follow(x, lo, hi, walk, links, spans, scores, count):  # type: ignore[no-unt
             if d == 0:
                 continue
             if lag > 0:
-                if d == lag or i - best_at < K:
+                if i - best_at < K:
                     continue
-                if abs(d - lag) * 8 <= lag + 32:
+                other = i - best_at >= BRIDGE and _nothing_equal(links, best_at + 1, i - K + 1)
+                if d == lag and not other:
+                    continue
+                if abs(d - lag) * 8 <= lag + 32 and not other:
                     lag = d
                     since = i
                     settled = False
@@ -229,7 +234,7 @@ def follow(x, lo, hi, walk, links, spans, scores, count):  # type: ignore[no-unt
                         best = score
                         best_at = i
                     continue
-                if run < walk.start_run or (best >= YOUNG and best - score < LOST):
+                if run < walk.start_run or (best >= YOUNG and best - score < LOST and not other):
                     continue
                 if (run - walk.start_run) & 7 or not _promising(x, i, d, hi, walk.ahead):
                     continue
@@ -252,6 +257,15 @@ def follow(x, lo, hi, walk, links, spans, scores, count):  # type: ignore[no-unt
     if lag > 0:
         count = _close(links, spans, scores, count, start, best_at, hi, best, walk.min_length)
     return count
+
+
+@njit(cache=True, nogil=True)
+def _nothing_equal(links, start, end):  # type: ignore[no-untyped-def]
+    """Whether less than a quarter of the tokens are EQUAL, so that what recurs after them is another thing."""
+    equal = 0
+    for i in range(start, end):
+        equal += (links[i] & 3) == EQUAL
+    return equal * 4 < end - start
 
 
 @njit(cache=True, nogil=True)
