@@ -16,18 +16,23 @@ right of the last one likewise.  So nothing is read out of ``x2 + 3 = 7``, ``f(3
 
 *Rounded*: the sides differ, but where a decimal or a quotient is in play, the number on one
 side is the other side rounded or cut off at the places that it shows (``1/3 = 0.333``,
-``7/2 = 3``), or the difference is within what rounded decimals of three places or more bring.
+``7/2 = 3``), or the difference is within what rounded decimals bring: one unit in the last of
+three or more places, half a unit in the second where it is multiplied (``3.14 * 25 = 78.54``;
+``12.50 + 3.75 = 16.26`` is false).
 
 *False* is what is left, except for what cannot be held against the text: equations in a
 clause with *if*, *not*, *suppose* or the like; what a question mark, or a word such as
 *wrong*, *impossible* or *not true* takes back in the same sentence; what is near ``mod`` or
-``\equiv``; what can be read in two ways (``-2^2 = 4``, ``6/2(1+2) = 1``, ``2\frac{1}{2}``);
-and ``=`` in the sense of "and on" (``2 + 3 = 5 + 1 = 6``).  An equation that is corrected in
-a later sentence stays false.
+``\equiv``, and sums near "base 8"; what can be read in two ways (``-2^2 = 4``,
+``6/2(1+2) = 1``, ``2\frac{1}{2} = 2.5``); and ``=`` in the sense of "and on"
+(``2 + 3 = 5 + 1 = 6``, ``2 + 3 + 4 = 2 + 3 = 5``).  An equation that is corrected in a later
+sentence stays false.
 
 Not understood, and so never counted: relations other than ``=`` (``\approx``, ``\equiv``,
 ``<``), "17 plus 48 is 65", roots, logarithms, binomials, percent, units between numbers,
-other bases, repeating decimals in any notation but dots, fractional exponents.
+digits with a base, repeating decimals in any notation but dots, fractional exponents, numbers
+of more than 60 digits.  An operator that a problem gives a meaning of its own is taken for the
+usual one.
 """
 
 from __future__ import annotations

@@ -7,14 +7,14 @@ both segments are arithmetic throughout and nothing on their outer sides belongs
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
 
 from qrm_forensics.metrics import arithmetic_values as av
 from qrm_forensics.metrics import mathwords as mw
-from qrm_forensics.metrics.arithmetic_values import kernel
+from qrm_forensics.metrics.kernels import hold, inlined, sources
 
 #: Verdicts on an equation.
 UNJUDGED, TRUE, ROUNDED, FALSE = range(4)
@@ -28,7 +28,7 @@ MODULAR_AFTER: Final = 150
 _GOES_ON, _TORN, _ENDS, _LINKS = range(4)
 
 
-@kernel
+@inlined
 def _reset(w, opening):  # type: ignore[no-untyped-def]
     for k in range(av.STATE):
         w[k] = 0
@@ -38,13 +38,13 @@ def _reset(w, opening):  # type: ignore[no-untyped-def]
     w[av.OPENING] = opening
 
 
-@kernel
+@inlined
 def _spoil(w):  # type: ignore[no-untyped-def]
     _reset(w, 0)
     w[av.BAD] = 1
 
 
-@kernel
+@inlined
 def _full(w):  # type: ignore[no-untyped-def]
     return w[av.OPS] >= av.FULL or w[av.VALUES] >= av.FULL
 
@@ -52,18 +52,18 @@ def _full(w):  # type: ignore[no-untyped-def]
 # --------------------------------------------------------------------------- building a segment
 
 
-@kernel
+@inlined
 def _top_op(w):  # type: ignore[no-untyped-def]
     return w[av.OP0 + w[av.OPS] - 1] if w[av.OPS] > 0 else 0
 
 
-@kernel
+@inlined
 def _push_op(op, w):  # type: ignore[no-untyped-def]
     w[av.OP0 + w[av.OPS]] = op
     w[av.OPS] += 1
 
 
-@kernel
+@inlined
 def _operator(op, tight, w, f):  # type: ignore[no-untyped-def]
     """An operator behind an operand; ``tight``: it stands between two numbers without blanks."""
     above = _top_op(w)
@@ -82,14 +82,15 @@ def _operator(op, tight, w, f):  # type: ignore[no-untyped-def]
         _push_op(op, w)
         w[av.COUNT] += 1
         w[av.JOINED] += op <= av.MULTIPLY
+        w[av.SCALED] += op >= av.MULTIPLY
         w[av.WANT] = 1
         w[av.LITERAL] = -1
     else:
         _spoil(w)
-    av.hold(w, f)
+    hold(w, f)
 
 
-@kernel
+@inlined
 def _open(kind, inside, whole, w):  # type: ignore[no-untyped-def]
     """A bracket whose content begins at byte ``inside``; ``whole``: it can hold an equation of its own."""
     _push_op(kind, w)
@@ -100,7 +101,7 @@ def _open(kind, inside, whole, w):  # type: ignore[no-untyped-def]
     w[av.OPENED] += 1
 
 
-@kernel
+@inlined
 def _close(kind, w, f):  # type: ignore[no-untyped-def]
     """Close the innermost bracket, of that kind (0: any but a parenthesis); its kind, 0 where it does not fit."""
     closed = 0
@@ -110,11 +111,11 @@ def _close(kind, w, f):  # type: ignore[no-untyped-def]
             w[av.OPS] -= 1
             w[av.OPENED] -= 1
             closed = innermost
-    av.hold(w, f)
+    hold(w, f)
     return closed
 
 
-@kernel
+@inlined
 def _number(t, tokens, data, w, f):  # type: ignore[no-untyped-def]
     first, end = tokens[t, mw.FIRST], tokens[t, mw.END]
     last = tokens[t - 1, mw.KIND] if t > 0 else mw.LINE
@@ -129,15 +130,16 @@ def _number(t, tokens, data, w, f):  # type: ignore[no-untyped-def]
             w[av.LISTED] = 1
         w[av.LITERAL] = places if alone else -1
         w[av.WANT] = 0
-    av.hold(tokens, data, w, f)
+    hold(tokens, data, w, f)
 
 
-@kernel
+@inlined
 def _fraction(t, tokens, data, w, f):  # type: ignore[no-untyped-def]
     r"""``\frac`` at token t; the number of tokens taken."""
     following, first, end = tokens[t + 1, mw.KIND], tokens[t + 1, mw.FIRST], tokens[t + 1, mw.END]
     taken = 2
     w[av.COUNT] += 1
+    w[av.SCALED] += 1
     w[av.LITERAL] = -1
     if following == mw.LEFT_BRACE:
         _open(av.FRAC, tokens[t, mw.END], 0, w)
@@ -151,11 +153,11 @@ def _fraction(t, tokens, data, w, f):  # type: ignore[no-untyped-def]
     else:
         _spoil(w)
         taken = 1
-    av.hold(tokens, data, w, f)
+    hold(tokens, data, w, f)
     return taken
 
 
-@kernel
+@inlined
 def _operand(t, left, tokens, data, w, f):  # type: ignore[no-untyped-def]
     """Take token t where an operand can come, ``left`` as in ``read_equations``; the number of tokens taken."""
     kind = tokens[t, mw.KIND]
@@ -185,11 +187,11 @@ def _operand(t, left, tokens, data, w, f):  # type: ignore[no-untyped-def]
             taken = _fraction(t, tokens, data, w, f)
         else:
             _spoil(w)
-    av.hold(tokens, data, w, f)
+    hold(tokens, data, w, f)
     return taken
 
 
-@kernel
+@inlined
 def _closing(t, tokens, w, f):  # type: ignore[no-untyped-def]
     r"""A closing bracket at token t; the number of tokens taken (``}{`` of a ``\frac`` are two)."""
     brace = tokens[t, mw.KIND] == mw.RIGHT_BRACE
@@ -206,11 +208,11 @@ def _closing(t, tokens, w, f):  # type: ignore[no-untyped-def]
         _spoil(w)
     elif tokens[t - 1, mw.KIND] == mw.NUMBER and tokens[t - 2, mw.FIRST] == w[av.START] and not w[av.OPENING]:
         w[av.UNSURE] = 1  # (2) -3 + 4 = 1: the 2 may be a label
-    av.hold(tokens, w, f)
+    hold(tokens, w, f)
     return taken
 
 
-@kernel
+@inlined
 def _onward(t, tokens, data, w, f):  # type: ignore[no-untyped-def]
     """Take token t behind a complete operand; the number of tokens taken, 0 where it is an operand in its own right."""
     kind = tokens[t, mw.KIND]
@@ -250,11 +252,11 @@ def _onward(t, tokens, data, w, f):  # type: ignore[no-untyped-def]
         i = 2 * w[av.VALUES] - 1
         f[i] = max(f[i], 10.0 ** -np.float64(w[av.LITERAL]))
         w[av.UNSURE] = 1
-    av.hold(tokens, data, w, f)
+    hold(tokens, data, w, f)
     return taken
 
 
-@kernel
+@inlined
 def _raised_digit(data, i):  # type: ignore[no-untyped-def]
     """The digit that the superscript at byte i stands for."""
     if data[i] == 0xC2:
@@ -265,7 +267,7 @@ def _raised_digit(data, i):  # type: ignore[no-untyped-def]
 # --------------------------------------------------------------------------- where a segment ends
 
 
-@kernel
+@inlined
 def _ending(t, tokens, w):  # type: ignore[no-untyped-def]
     """What token t does to a segment that is complete so far."""
     kind, gap = tokens[t, mw.KIND], tokens[t, mw.MARKS] & mw.GAP
@@ -283,8 +285,11 @@ def _ending(t, tokens, w):  # type: ignore[no-untyped-def]
     elif kind == mw.STOP or kind == mw.BREAK or kind == mw.BOX:
         if following == mw.LEFT_BRACE:
             beyond = tokens[t + 2, mw.MARKS]  # \text{ mod }
-        # "= 240, 005" is a number with a blank in it.
-        blank = tokens[t, mw.MARKS] & mw.COMMA and beyond & mw.TRIPLE
+        # "= 240, 005." is a number with a blank in it, "= 10, 150 / 10 = 15" are two equations.
+        blank = False
+        if tokens[t, mw.MARKS] & mw.COMMA and following == mw.NUMBER and beyond & mw.TRIPLE:
+            after = tokens[t + 2, mw.KIND]
+            blank = not (mw.PLUS <= after <= mw.POWER or after == mw.EQUALS)
         if not blank and not beyond & mw.BEFORE_UNSURE:
             how = _ENDS
     elif kind == mw.LINE:
@@ -315,11 +320,11 @@ def _ending(t, tokens, w):  # type: ignore[no-untyped-def]
             how = _GOES_ON
     elif kind == mw.RELATION or kind == mw.QUESTION:
         how = _ENDS
-    av.hold(tokens, w)
+    hold(tokens, w)
     return how
 
 
-@kernel
+@inlined
 def _completed(how, w, f):  # type: ignore[no-untyped-def]
     """Evaluate the segment, or what stands before an '=' in its innermost bracket; False where it is not whole."""
     product = w[av.OPENED] == 0 and _top_op(w) >= av.MULTIPLY
@@ -340,11 +345,11 @@ def _completed(how, w, f):  # type: ignore[no-untyped-def]
             w[av.COUNT] -= w[k + 1]
         w[av.LITERAL] = -1
         w[av.OPENING] = w[av.PARTS] = w[av.TAILED] = 0
-    av.hold(w, f)
+    hold(w, f)
     return good
 
 
-@kernel
+@inlined
 def _keep(w, f):  # type: ignore[no-untyped-def]
     """Make the segment that has been evaluated the one before the '='."""
     for k in range(av.STATE):
@@ -353,13 +358,13 @@ def _keep(w, f):  # type: ignore[no-untyped-def]
     if w[av.TAILED]:
         av.copy_row(av.TAIL, av.PREVIOUS_TAIL, w, f)
     w[av.HALF] = av.MAX_PARTS - w[av.HALF]
-    av.hold(w, f)
+    hold(w, f)
 
 
 # --------------------------------------------------------------------------- judging a link
 
 
-@kernel
+@inlined
 def _near(exact, error, shown, places):  # type: ignore[no-untyped-def]
     """Whether ``shown`` is ``exact`` (give or take ``error``), rounded to that many places or cut off there."""
     unit = 10.0 ** -np.float64(places)
@@ -368,11 +373,13 @@ def _near(exact, error, shown, places):  # type: ignore[no-untyped-def]
     return rounded or (exact * shown >= 0 and -error <= abs(exact) - abs(shown) < unit + error)
 
 
-@kernel
+@inlined
 def _rounded(w, f):  # type: ignore[no-untyped-def]
     """Whether the two sides agree to the places that are shown."""
     one, other = f[2 * av.PREVIOUS], f[2 * w[av.VALUES] - 2]
-    e, d = f[2 * av.PREVIOUS + 1], f[2 * w[av.VALUES] - 1]
+    # Sums of amounts such as 62.70 + 37.37 are exact.
+    e = f[2 * av.PREVIOUS + 1] if w[av.BEFORE + av.FINE] or w[av.BEFORE + av.SCALED] else 0.0
+    d = f[2 * w[av.VALUES] - 1] if w[av.FINE] or w[av.SCALED] else 0.0
     if not (w[av.BEFORE + av.BROKEN] or w[av.BROKEN]):
         near = False
     elif w[av.LITERAL] >= 0:
@@ -381,11 +388,11 @@ def _rounded(w, f):  # type: ignore[no-untyped-def]
         near = _near(other, d, one, w[av.BEFORE + av.LITERAL])
     else:
         near = abs(one - other) <= e + d + 1e-13 * abs(one)
-    av.hold(w, f)
+    hold(w, f)
     return near
 
 
-@kernel
+@inlined
 def _abbreviated(w):  # type: ignore[no-untyped-def]
     """Whether an '=' that does not hold stands for "and on", as in sums that are worked off along the way."""
     top = w[av.VALUES] - 1
@@ -400,17 +407,17 @@ def _abbreviated(w):  # type: ignore[no-untyped-def]
     return False
 
 
-@kernel
+@inlined
 def _cut_thousands(comma, w, f):  # type: ignore[no-untyped-def]
     """Whether the right side may be the first digits of a number with a blank behind its comma: 9 * 9216 = 82, 944."""
     one, other = f[2 * av.PREVIOUS], f[2 * w[av.VALUES] - 2]
     cut = w[av.LITERAL] == 0 and (1 if comma else 10) <= abs(other) < 1000
     cut = cut and (abs(one / 1e3 - other) < 2 or abs(one / 1e6 - other) < 2)
-    av.hold(w, f)
+    hold(w, f)
     return cut
 
 
-@kernel
+@inlined
 def _judge(comma, w, f):  # type: ignore[no-untyped-def]
     """The verdict on the segment before the '=' and the one that has just been evaluated."""
     top = w[av.VALUES] - 1
@@ -427,11 +434,11 @@ def _judge(comma, w, f):  # type: ignore[no-untyped-def]
         verdict = UNJUDGED  # item 9 of a list, without a blank: 9.12 * 2 = 24
     elif w[av.BEFORE + av.UNSURE] or w[av.UNSURE] or _abbreviated(w) or _cut_thousands(comma, w, f):
         verdict = UNJUDGED
-    av.hold(w, f)
+    hold(w, f)
     return verdict
 
 
-@kernel
+@inlined
 def _withdraw(found, first, count):  # type: ignore[no-untyped-def]
     for k in range(first, count):
         if found[k, 0] == FALSE:
@@ -441,120 +448,137 @@ def _withdraw(found, first, count):  # type: ignore[no-untyped-def]
 # --------------------------------------------------------------------------- the pass
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def read_equations(data, tokens):  # type: ignore[no-untyped-def]
-    """(true equations, array (k, 3) of the rounded and false ones: verdict, first byte, byte behind the last)."""
-    m = tokens.shape[0]
-    room = 0
-    for t in range(m):
-        room += tokens[t, mw.KIND] == mw.EQUALS
-    found = np.empty((room, 3), np.int64)
-    count = 0
-    n_true = 0
-    w = np.zeros(av.SIZE, np.int64)
-    f = np.zeros(av.SIZE_FLOATS, np.float64)
-    _reset(w, 0)
-    chained = False  # whether the segment before the last '=' is kept
-    left = 1  # whether what stands to the left leaves the next segment whole; 2: a bullet or a minus sign
-    doubted = False  # whether this clause has raised a doubt
-    live = 0  # the first entry of this sentence
-    newest = 0  # the same, or that of the sentence before as long as no more than a negation has come since
-    modular = -MODULAR_POWER  # where the last congruence was
-    t = 0
-    while t < m:
-        kind, marks = tokens[t, mw.KIND], tokens[t, mw.MARKS]
-        complete = w[av.START] >= 0 and w[av.WANT] == 0 and w[av.BAD] == 0
-        how = _ending(t, tokens, w) if complete else _GOES_ON
-        if how != _GOES_ON:
-            whole = _completed(how, w, f)
-            if whole and how != _TORN and chained and w[av.OPENING]:
-                verdict = _judge(marks & mw.COMMA, w, f)
-                start = w[av.BEFORE + av.START]
-                if verdict == FALSE:
-                    reach = MODULAR_POWER if w[av.POWERED] or w[av.BEFORE + av.POWERED] else MODULAR_BEFORE
-                    if doubted or kind == mw.BANG or start - modular < reach:
-                        verdict = UNJUDGED
-                if verdict == TRUE:
-                    n_true += 1
-                elif verdict != UNJUDGED:
-                    found[count, 0] = verdict
-                    found[count, 1] = start
-                    found[count, 2] = w[av.STOPPED]
-                    count += 1
-            chained = whole and how == _LINKS
-            if chained:
-                _keep(w, f)
-            _reset(w, how == _LINKS)
-            complete = False
-            left = how != _TORN
+def _compile(parts: str) -> Any:
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def read_equations(data, tokens):  # type: ignore[no-untyped-def]
+        """(true equations, array (k, 3) of the rounded and false ones: verdict, first byte, byte behind the last)."""
+        _ = parts
+        m = tokens.shape[0]
+        room = 0
+        for t in range(m):
+            room += tokens[t, mw.KIND] == mw.EQUALS
+        found = np.empty((room, 3), np.int64)
+        count = 0
+        n_true = 0
+        w = np.zeros(av.SIZE, np.int64)
+        f = np.zeros(av.SIZE_FLOATS, np.float64)
+        _reset(w, 0)
+        chained = False  # whether the segment before the last '=' is kept
+        left = 1  # whether what stands to the left leaves the next segment whole; 2: a bullet or a minus sign
+        doubted = False  # whether this clause has raised a doubt
+        live = 0  # the first entry of this sentence
+        newest = 0  # the same, or that of the sentence before as long as no more than a negation has come since
+        modular = -MODULAR_POWER  # where the last congruence was
+        based = -MODULAR_POWER  # and the last base of a number system
+        t = 0
+        while t < m:
+            kind, marks = tokens[t, mw.KIND], tokens[t, mw.MARKS]
+            complete = w[av.START] >= 0 and w[av.WANT] == 0 and w[av.BAD] == 0
+            how = _ending(t, tokens, w) if complete else _GOES_ON
+            if how != _GOES_ON:
+                whole = _completed(how, w, f)
+                if whole and how != _TORN and chained and w[av.OPENING]:
+                    verdict = _judge(marks & mw.COMMA, w, f)
+                    start = w[av.BEFORE + av.START]
+                    if verdict == FALSE:
+                        reach = MODULAR_POWER if w[av.POWERED] or w[av.BEFORE + av.POWERED] else MODULAR_BEFORE
+                        # Numbers that are added digit by digit may be of that base; products rarely are.
+                        plain = w[av.SCALED] == 0 and w[av.BEFORE + av.SCALED] == 0
+                        other = start - modular < reach or (plain and start - based < MODULAR_BEFORE)
+                        if doubted or other or kind == mw.BANG:
+                            verdict = UNJUDGED
+                    if verdict == TRUE:
+                        n_true += 1
+                    elif verdict != UNJUDGED:
+                        found[count, 0] = verdict
+                        found[count, 1] = start
+                        found[count, 2] = w[av.STOPPED]
+                        count += 1
+                chained = whole and how == _LINKS
+                if chained:
+                    _keep(w, f)
+                _reset(w, how == _LINKS)
+                complete = False
+                left = how != _TORN
 
-        last = tokens[t - 1, mw.KIND] if t > 0 else mw.LINE
-        waiting = w[av.OPENING] == 1 and w[av.START] < 0  # right behind an '='
-        arithmetic = kind <= mw.FRACTION
-        if complete and not arithmetic:
-            arithmetic = kind == mw.RAISED or kind == mw.BANG or kind == mw.DOTS
-        # The brace of \text{ is none of arithmetic's, nor that of \boxed{ around a whole equation.
-        wrapping = kind == mw.LEFT_BRACE and (last == mw.BREAK or (last == mw.BOX and not waiting))
-        if how == _LINKS or wrapping:
-            pass
-        elif arithmetic:
-            if last == mw.WORD and (kind == mw.CLOSE or kind == mw.RIGHT_BRACE):
-                left = 1
-            elif w[av.BAD] == 0:
-                if kind == mw.NUMBER and t > 1 and tokens[t - 2, mw.KIND] == mw.NUMBER:
-                    if last == mw.STOP and marks & mw.TRIPLE:
-                        left = 0  # "63, 000 + 1,536"
-                    elif last == mw.WORD and tokens[t + 1, mw.KIND] == mw.OVER:
-                        left = 0  # "67 and 20/60"
-                taken = _onward(t, tokens, data, w, f) if complete else 0
-                if taken == 0:
-                    taken = _operand(t, 0 if complete else left, tokens, data, w, f)
-                t += taken - 1
-                w[av.STOPPED] = tokens[t, mw.END]
-                if w[av.BAD]:
-                    chained = False
+            last = tokens[t - 1, mw.KIND] if t > 0 else mw.LINE
+            waiting = w[av.OPENING] == 1 and w[av.START] < 0  # right behind an '='
+            arithmetic = kind <= mw.FRACTION
+            if complete and not arithmetic:
+                arithmetic = kind == mw.RAISED or kind == mw.BANG or kind == mw.DOTS
+            # The brace of \text{ is none of arithmetic's, nor that of \boxed{ around a whole equation.
+            wrapping = kind == mw.LEFT_BRACE and (last == mw.BREAK or (last == mw.BOX and not waiting))
+            if how == _LINKS or wrapping:
+                pass
+            elif arithmetic:
+                if last == mw.WORD and (kind == mw.CLOSE or kind == mw.RIGHT_BRACE):
+                    left = 1
+                elif w[av.BAD] == 0:
+                    if kind == mw.NUMBER and t > 1 and tokens[t - 2, mw.KIND] == mw.NUMBER:
+                        if last == mw.STOP and marks & mw.TRIPLE and data[tokens[t, mw.FIRST]] == 48:
+                            left = 0  # "63, 000 + 1,536"
+                        elif last == mw.WORD and tokens[t + 1, mw.KIND] == mw.OVER:
+                            left = 0  # "67 and 20/60"
+                    taken = _onward(t, tokens, data, w, f) if complete else 0
+                    if taken == 0:
+                        taken = _operand(t, 0 if complete else left, tokens, data, w, f)
+                    t += taken - 1
+                    w[av.STOPPED] = tokens[t, mw.END]
+                    if w[av.BAD]:
+                        chained = False
+                        left = 0
+            elif complete and kind == mw.LINE:
+                pass  # the next line goes on with '='
+            elif waiting and (kind == mw.BOX or kind == mw.BREAK or (kind == mw.LINE and last == mw.EQUALS)):
+                pass
+            elif not arithmetic:
+                chained = False
+                if w[av.START] >= 0 or w[av.BAD] or w[av.OPENING]:
+                    _reset(w, 0)
+                if kind == mw.EQUALS:
+                    w[av.OPENING] = 1
+                    left = 1
+                elif kind == mw.WORD:
+                    left = 0 if marks & mw.AFTER_UNSURE else 1
+                    if marks & (mw.DOUBT | mw.ASSURE):
+                        doubted = marks & mw.DOUBT != 0
+                    if marks & mw.UNDO:
+                        _withdraw(found, live, count)
+                    if marks & mw.TRUTH and t > 0 and tokens[t - 1, mw.MARKS] & mw.NEGATION:
+                        _withdraw(found, newest, count)
+                    if not marks & mw.NEGATION:
+                        newest = live
+                elif kind == mw.LINE or kind == mw.STOP or kind == mw.BREAK:
+                    dangling = mw.PLUS <= last <= mw.POWER or last == mw.EQUALS
+                    left = 0 if dangling else (2 if marks & mw.BULLET else 1)
+                elif kind == mw.RELATION or kind == mw.QUESTION or kind == mw.BANG:
+                    left = 1
+                elif kind != mw.BOX:
                     left = 0
-        elif complete and kind == mw.LINE:
-            pass  # the next line goes on with '='
-        elif waiting and (kind == mw.BOX or kind == mw.BREAK or (kind == mw.LINE and last == mw.EQUALS)):
-            pass
-        elif not arithmetic:
-            chained = False
-            if w[av.START] >= 0 or w[av.BAD] or w[av.OPENING]:
-                _reset(w, 0)
-            if kind == mw.EQUALS:
-                w[av.OPENING] = 1
-                left = 1
-            elif kind == mw.WORD:
-                left = 0 if marks & mw.AFTER_UNSURE else 1
-                if marks & (mw.DOUBT | mw.ASSURE):
-                    doubted = marks & mw.DOUBT != 0
-                if marks & mw.UNDO:
-                    _withdraw(found, live, count)
-                if marks & mw.TRUTH and t > 0 and tokens[t - 1, mw.MARKS] & mw.NEGATION:
-                    _withdraw(found, newest, count)
-                if not marks & mw.NEGATION:
-                    newest = live
-            elif kind == mw.LINE or kind == mw.STOP or kind == mw.BREAK:
-                dangling = mw.PLUS <= last <= mw.POWER or last == mw.EQUALS
-                left = 0 if dangling else (2 if marks & mw.BULLET else 1)
-            elif kind == mw.RELATION or kind == mw.QUESTION or kind == mw.BANG:
-                left = 1
-            elif kind != mw.BOX:
-                left = 0
-            if marks & mw.MODULAR and kind != mw.NUMBER:
-                modular = tokens[t, mw.FIRST]
-                k = count
-                while k > 0 and found[k - 1, 2] > modular - MODULAR_AFTER:
-                    k -= 1
-                _withdraw(found, k, count)
-        if kind == mw.QUESTION:
-            _withdraw(found, live, count)
-        stop = kind == mw.QUESTION or kind == mw.BANG or kind == mw.LINE
-        if stop or kind == mw.STOP:
-            doubted = False
-            if stop or not marks & (mw.COMMA | mw.COLON):
-                newest = live if count > live else newest
-                live = count
-        t += 1
-    return n_true, found[:count][found[:count, 0] != UNJUDGED]
+                if marks & mw.BASE:
+                    following = tokens[t + 1, mw.KIND]
+                    if (
+                        following == mw.NUMBER or following == mw.MINUS or following == mw.SYMBOL
+                    ):  # base 8, base-8, base b
+                        based = tokens[t, mw.FIRST]
+                if marks & mw.MODULAR:
+                    modular = tokens[t, mw.FIRST]
+                    k = count
+                    while k > 0 and found[k - 1, 2] > modular - MODULAR_AFTER:
+                        k -= 1
+                    _withdraw(found, k, count)
+            if kind == mw.QUESTION:
+                _withdraw(found, live, count)
+            stop = kind == mw.QUESTION or kind == mw.BANG or kind == mw.LINE
+            if stop or kind == mw.STOP:
+                doubted = False
+                if stop or not marks & (mw.COMMA | mw.COLON):
+                    newest = live if count > live else newest
+                    live = count
+            t += 1
+        return n_true, found[:count][found[:count, 0] != UNJUDGED]
+
+    return read_equations
+
+
+read_equations = _compile(sources(av, mw))

@@ -19,7 +19,8 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+
+from qrm_forensics.metrics.kernels import hold, inlined
 
 P1: Final = 2147483647
 P2: Final = 2147483629
@@ -40,6 +41,7 @@ PAREN, BRACE, FRAC, NUMER, DENOM = range(10, 15)
     BAD,  # whether it is not arithmetic
     COUNT,  # operations so far
     JOINED,  # sums, differences and products among them
+    SCALED,  # products, quotients and powers among them
     PARTS,  # values that its first operands came to, one per operator outside of brackets
     UNSURE,  # whether it may be meant otherwise
     OPENING,  # whether an '=' stands before it
@@ -48,13 +50,14 @@ PAREN, BRACE, FRAC, NUMER, DENOM = range(10, 15)
     POWERED,  # whether it holds a power
     TAILED,  # whether the row TAIL holds a value
     DECIMALS,  # numbers with a decimal point
-    LISTED,  # whether it begins a line with such a number
-) = range(19)
-STATE: Final = 19
+    FINE,  # such numbers with three places or more
+    LISTED,  # whether it begins a line with a decimal number
+) = range(21)
+STATE: Final = 21
 #: The same counters for the segment before the last '='.
-BEFORE: Final = 19
+BEFORE: Final = STATE
 #: Which half of the rows of parts is the current segment's: 0 or MAX_PARTS.
-HALF: Final = 38
+HALF: Final = 2 * STATE
 MAX_PARTS: Final = 8
 #: Rows of the stack of values.  Behind them: the value before the last '=', what the segment's last addition adds, the
 #: same for the segment before the last '=', and the parts of both.
@@ -62,7 +65,7 @@ ROWS: Final = 64
 FULL: Final = ROWS - 4
 PREVIOUS, TAIL, PREVIOUS_TAIL, PART0 = range(ROWS, ROWS + 4)
 _ALL_ROWS: Final = PART0 + 2 * MAX_PARTS
-OP0: Final = 40
+OP0: Final = HALF + 1
 BRACKET0: Final = OP0 + ROWS
 VALUE0: Final = BRACKET0 + 3 * ROWS
 SIZE: Final = VALUE0 + 4 * _ALL_ROWS
@@ -80,21 +83,8 @@ def _factorials() -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
 
 _FACTORIAL_RESIDUES, _FACTORIALS = _factorials()
 
-# Inlined into the reader; float division by zero gives infinity instead of an exception.
-kernel = njit(cache=True, nogil=True, forceinline=True, error_model="numpy")
 
-
-@kernel
-def hold(*arrays):  # type: ignore[no-untyped-def]
-    """Keep arrays alive to here, the end of a kernel.
-
-    Numba drops an argument behind its last use.  Only where all are dropped at the same
-    place does it see that the reference counts of the call cancel out, and counting takes
-    two thirds of the time otherwise.
-    """
-
-
-@kernel
+@inlined
 def _power_1(base, exponent):  # type: ignore[no-untyped-def]
     out = np.int64(1)
     while exponent > 0 and base != 1:
@@ -105,7 +95,7 @@ def _power_1(base, exponent):  # type: ignore[no-untyped-def]
     return out
 
 
-@kernel
+@inlined
 def _power_2(base, exponent):  # type: ignore[no-untyped-def]
     out = np.int64(1)
     while exponent > 0 and base != 1:
@@ -116,7 +106,7 @@ def _power_2(base, exponent):  # type: ignore[no-untyped-def]
     return out
 
 
-@kernel
+@inlined
 def _push(first, second, size, w, f):  # type: ignore[no-untyped-def]
     """Put a whole number on the stack: its residues and its size."""
     row = w[VALUES]
@@ -130,7 +120,7 @@ def _push(first, second, size, w, f):  # type: ignore[no-untyped-def]
     hold(w, f)
 
 
-@kernel
+@inlined
 def push_number(data, start, end, w, f):  # type: ignore[no-untyped-def]
     """Put the number at data[start:end] on the stack; its decimal places, -1 where it has too many digits."""
     places = 0
@@ -171,21 +161,24 @@ def push_number(data, start, end, w, f):  # type: ignore[no-untyped-def]
             w[BROKEN] = 1
             w[DECIMALS] += 1
             f[2 * row] = size / scale
-            # A decimal of three places or more may be an intermediate result, rounded or cut in its last place.
+            # A decimal may be an intermediate result: of two places rounded, of more perhaps cut in the last one.
             if places >= 3:
+                w[FINE] += 1
                 f[2 * row + 1] = 1.0 / scale
+            elif places == 2:
+                f[2 * row + 1] = 0.5 / scale
     hold(data, w, f)
     return places
 
 
-@kernel
+@inlined
 def push_integer(value, w, f):  # type: ignore[no-untyped-def]
     """Put a small whole number on the stack."""
     _push(value, value, np.float64(value), w, f)
     hold(w, f)
 
 
-@kernel
+@inlined
 def _small_integer(row, w, f):  # type: ignore[no-untyped-def]
     """The value of the row where it is a whole number of modest size, else MAX_EXPONENT + 1."""
     whole = np.int64(MAX_EXPONENT + 1)
@@ -199,7 +192,7 @@ def _small_integer(row, w, f):  # type: ignore[no-untyped-def]
     return whole
 
 
-@kernel
+@inlined
 def _negate(w, f):  # type: ignore[no-untyped-def]
     row = w[VALUES] - 1
     v = VALUE0 + 4 * row
@@ -209,7 +202,7 @@ def _negate(w, f):  # type: ignore[no-untyped-def]
     hold(w, f)
 
 
-@kernel
+@inlined
 def _add(sign, x, y, w):  # type: ignore[no-untyped-def]
     if w[x + 1] == 1 and w[y + 1] == 1 and w[x + 3] == 1 and w[y + 3] == 1:
         w[x] = (w[x] + sign * w[y]) % P1
@@ -221,7 +214,7 @@ def _add(sign, x, y, w):  # type: ignore[no-untyped-def]
         w[x + 3] = w[x + 3] * w[y + 3] % P2
 
 
-@kernel
+@inlined
 def _multiply(x, above_1, below_1, above_2, below_2, w):  # type: ignore[no-untyped-def]
     w[x] = w[x] * above_1 % P1
     w[x + 1] = w[x + 1] * below_1 % P1
@@ -229,7 +222,7 @@ def _multiply(x, above_1, below_1, above_2, below_2, w):  # type: ignore[no-unty
     w[x + 3] = w[x + 3] * below_2 % P2
 
 
-@kernel
+@inlined
 def _raise(exponent, x, w):  # type: ignore[no-untyped-def]
     if exponent < 0:
         exponent = -exponent
@@ -243,7 +236,7 @@ def _raise(exponent, x, w):  # type: ignore[no-untyped-def]
     w[x + 3] = _power_2(w[x + 3], exponent)
 
 
-@kernel
+@inlined
 def apply(op, w, f):  # type: ignore[no-untyped-def]
     """Apply a binary operator to the top of the stack; False where the result is no number that is dealt with.
 
@@ -284,7 +277,7 @@ def apply(op, w, f):  # type: ignore[no-untyped-def]
     return known
 
 
-@kernel
+@inlined
 def binding(op):  # type: ignore[no-untyped-def]
     """How tightly an operator binds, 1 to 4; 9 for a bracket."""
     if op >= PAREN:
@@ -292,7 +285,7 @@ def binding(op):  # type: ignore[no-untyped-def]
     return 1 if op <= SUBTRACT else (2 if op <= DIVIDE else op - 2)
 
 
-@kernel
+@inlined
 def reduce(least, w, f):  # type: ignore[no-untyped-def]
     """Apply the operators on the stack that bind at least as tightly as ``least``, down to a bracket.
 
@@ -310,7 +303,7 @@ def reduce(least, w, f):  # type: ignore[no-untyped-def]
     return known
 
 
-@kernel
+@inlined
 def factorial(w, f):  # type: ignore[no-untyped-def]
     """Replace the top of the stack by its factorial; False where it is no whole number up to MAX_FACTORIAL."""
     row = w[VALUES] - 1
@@ -323,7 +316,7 @@ def factorial(w, f):  # type: ignore[no-untyped-def]
     return known
 
 
-@kernel
+@inlined
 def same(one, other, w):  # type: ignore[no-untyped-def]
     """Whether two rows hold the same number."""
     x, y = VALUE0 + 4 * one, VALUE0 + 4 * other
@@ -331,7 +324,7 @@ def same(one, other, w):  # type: ignore[no-untyped-def]
     return first and (w[x + 2] * w[y + 3] - w[y + 2] * w[x + 3]) % P2 == 0
 
 
-@kernel
+@inlined
 def copy_row(source, target, w, f):  # type: ignore[no-untyped-def]
     for k in range(4):
         w[VALUE0 + 4 * target + k] = w[VALUE0 + 4 * source + k]

@@ -56,6 +56,7 @@ KIND, FIRST, END, MARKS = range(4)
     NEGATION,
     TRUTH,
     MODULAR,
+    BASE,
     LEAD,
     CONCLUDE,
     ANSWER,
@@ -63,7 +64,7 @@ KIND, FIRST, END, MARKS = range(4)
     BE,
     ARTICLE,
     FILLER,
-) = (1 << k for k in range(20))
+) = (1 << k for k in range(21))
 
 _CLASSES: Final = {
     # A number behind these words is one of their arguments: "mod 5", "of 3".
@@ -95,7 +96,9 @@ _CLASSES: Final = {
         "true correct right possible valid hold holds equal equals satisfied satisfy match matching matches work "
         "working works consistent accurate the"
     ),
-    MODULAR: "mod modulo modulus congruent congruence congruences residue residues",
+    # Near these, and near "base" with a number or a letter behind it, figures need not mean what they do elsewhere.
+    MODULAR: "mod modulo modulus congruent congruence congruences residue residues binary octal hexadecimal",
+    BASE: "base",
     # Sentences that state a result: they begin with a conclusion, at most one lead before it.
     LEAD: "wait and but okay yes ok now then hmm",
     CONCLUDE: "so thus therefore hence",
@@ -127,7 +130,7 @@ SKIPPED, NOT = 0, 101
 MARKS_FROM: Final = 8
 
 _COMMAND_KINDS: Final = {
-    TIMES: "times cdot ast",
+    TIMES: "times cdot",
     OVER: "div",
     FRACTION: "frac dfrac tfrac cfrac",
     SKIPPED: "left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr displaystyle textstyle limits mathstrut",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fractions import Fraction
 from typing import Final
 
 import numpy as np
@@ -18,16 +19,12 @@ from qrm_forensics.metrics.statements import (
     BOXED,
     CONCLUDED,
     Canonical,
-    Statements,
     canonical,
     may_be,
     same,
     statements,
 )
 from qrm_forensics.records import Kind
-
-#: So many different texts of a response are read in every spelling; further ones are compared as they are spelt.
-MAX_READ: Final = 2000
 
 #: What states an answer, by rule; the column ``first_correct_rule``.
 RULES: Final = {BOXED: "boxed", ANSWERED: "answered", CONCLUDED: "concluded"}
@@ -195,35 +192,38 @@ def _same_choice(one: Canonical, other: Canonical) -> bool | None:
 class _Race:
     """One response: its statements, the final answer, and what equals what."""
 
-    def __init__(self, stated: Statements, choice: bool) -> None:
+    def __init__(self, scan: Scan, choice: bool) -> None:
         self._form, self._same = (_choice, _same_choice) if choice else (canonical, same)
-        self.stated = stated
+        self.stated = stated = scan.once(statements)
         # What is boxed or called the answer; conclusions are steps as well.
         explicit = stated.rules != CONCLUDED
         self._eligible = explicit if choice else np.ones(len(explicit), np.bool_)
-        counted = np.flatnonzero(explicit & ~stated.words)
-        # What is only ever concluded is read where it can be what is wanted.
+        # Texts that are only ever concluded are read where they can be what is wanted.
         self._explicit = np.zeros(len(stated.texts), np.bool_)
-        self._explicit[stated.which[explicit]] = True
-        keys = [
-            self._form(text).key if i < MAX_READ else text for i, text in enumerate(stated.texts) if self._explicit[i]
-        ]
-        numbers = {key: i for i, key in enumerate(dict.fromkeys(keys))}
-        group = np.full(len(stated.texts), -1)
-        group[self._explicit] = [numbers[key] if key else -1 for key in keys]
-        group = group[stated.which[counted]]
-        self.answers, self._groups = counted[group >= 0], group[group >= 0]
+        of_texts = stated.which < len(stated.texts)
+        self._explicit[stated.which[explicit & of_texts]] = True
+        group = np.arange(stated.which.max(initial=-1) + 1) + len(stated.texts)
+        numbers: dict[str | Fraction, int] = {"": -1}
+        for i in np.flatnonzero(self._explicit):
+            group[i] = numbers.setdefault(self._form(stated.texts[i]).key, len(numbers))
+        counted = np.flatnonzero(explicit & ~stated.words)
+        groups = group[stated.which[counted]]
+        self.answers, self._groups = counted[groups >= 0], groups[groups >= 0]
         boxed = self.answers[stated.rules[self.answers] == BOXED]
         last = boxed if len(boxed) else self.answers
-        self.final = self._form(stated.texts[stated.which[last[-1]]]) if len(last) else None
+        self.last = int(last[-1]) if len(last) else -1
+        self.final: Canonical | None = None
+        if len(last):
+            self.final = self._form(scan.slice(int(stated.starts[self.last]), int(stated.ends[self.last])))
 
     def equals(self, wanted: Canonical) -> npt.NDArray[np.bool_]:
         """Which statements certainly state ``wanted``."""
-        hits = [text == wanted.text for text in self.stated.texts]
-        for i, text in enumerate(self.stated.texts[:MAX_READ]):
+        hits = np.zeros(self.stated.which.max(initial=-1) + 1, np.bool_)
+        for i, text in enumerate(self.stated.texts):
             if self._explicit[i] or may_be(wanted, text):
                 hits[i] = self._same(wanted, self._form(text)) is True
-        return np.array(hits, np.bool_)[self.stated.which] & self._eligible
+        stating: npt.NDArray[np.bool_] = hits[self.stated.which] & self._eligible
+        return stating
 
     def is_final(self, wanted: Canonical) -> bool | None:
         """Whether the final answer is ``wanted``; False without a final answer, None where it takes algebra."""
@@ -241,8 +241,8 @@ def _measure(
     scan: Scan, gold: Canonical | None, choice: bool, row: npt.NDArray[np.float64]
 ) -> tuple[str | None, npt.NDArray[np.int64]]:
     """Write the figures; the rule of the first correct statement, and the correct spans in code points (k, 2)."""
-    stated = scan.once(statements)
-    run = _Race(stated, choice)
+    run = _Race(scan, choice)
+    stated = run.stated
     changes, since = run.changes()
     row[_AT["n_answers_stated"]] = len(run.answers)
     row[_AT["answer_changes"]] = changes
@@ -250,6 +250,7 @@ def _measure(
         row[_AT["answer_last_change_fraction"]] = scan.char(int(stated.starts[since])) / scan.n_chars
     if run.final is not None:
         same_as_final = run.equals(run.final)
+        same_as_final[run.last] = True
         row[_AT["final_answer_first_char"]] = scan.char(int(stated.starts[same_as_final.argmax()]))
     if gold is None:
         return None, np.empty((0, 2), np.int64)

@@ -5,13 +5,13 @@ The rules of reading are in the docstring of ``statements``; this module applies
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numba import njit
 
 from qrm_forensics.metrics import mathwords as mw
-from qrm_forensics.metrics.arithmetic_values import hold, kernel
+from qrm_forensics.metrics.kernels import hold, inlined, sources
 
 #: What made a stretch of text a statement.
 BOXED, ANSWERED, CONCLUDED = 1, 2, 3
@@ -24,12 +24,12 @@ _MAX_BETWEEN: Final = 12
 _MAX_WORDS: Final = 2
 
 
-@kernel
+@inlined
 def _ends_clause(kind):  # type: ignore[no-untyped-def]
     return kind == mw.STOP or kind == mw.LINE or kind == mw.QUESTION or kind == mw.BANG
 
 
-@kernel
+@inlined
 def _asked(t, tokens):  # type: ignore[no-untyped-def]
     """Whether the sentence that token t is in ends with a question mark (soon)."""
     for k in range(t, min(t + 20, tokens.shape[0])):
@@ -41,7 +41,7 @@ def _asked(t, tokens):  # type: ignore[no-untyped-def]
     return False
 
 
-@kernel
+@inlined
 def _value_start(t, tokens):  # type: ignore[no-untyped-def]
     """The first token of the value from token t on: fillers, colons and openings of text are passed over."""
     for _ in range(6):
@@ -53,7 +53,7 @@ def _value_start(t, tokens):  # type: ignore[no-untyped-def]
     return t
 
 
-@kernel
+@inlined
 def _value_end(a, tokens):  # type: ignore[no-untyped-def]
     """The token behind the value that begins at token a; a where there is none."""
     depth = 0
@@ -83,7 +83,7 @@ def _value_end(a, tokens):  # type: ignore[no-untyped-def]
     return a if article else b
 
 
-@kernel
+@inlined
 def _words_end(a, tokens):  # type: ignore[no-untyped-def]
     """The token behind one or two words that make up the rest of the clause from token a; a where they do not."""
     b = a
@@ -95,7 +95,7 @@ def _words_end(a, tokens):  # type: ignore[no-untyped-def]
     return b if closed and b - a <= _MAX_WORDS else a
 
 
-@kernel
+@inlined
 def _emit(rule, a, b, words, tokens, found, count):  # type: ignore[no-untyped-def]
     found[count, RULE] = rule
     found[count, FIRST] = tokens[a, mw.FIRST]
@@ -104,7 +104,7 @@ def _emit(rule, a, b, words, tokens, found, count):  # type: ignore[no-untyped-d
     hold(tokens, found)
 
 
-@kernel
+@inlined
 def _verb(t, tokens):  # type: ignore[no-untyped-def]
     """The verb (or colon, or '=') that goes with the word "answer" at token t; t where there is none."""
     for k in range(t + 1, min(t + _MAX_BETWEEN, tokens.shape[0])):
@@ -118,7 +118,7 @@ def _verb(t, tokens):  # type: ignore[no-untyped-def]
     return t
 
 
-@kernel
+@inlined
 def _answer_after(t, tokens, found, count):  # type: ignore[no-untyped-def]
     """The statement "the answer is X" where "answer" is token t; the number of statements."""
     verb = _verb(t, tokens)
@@ -140,7 +140,7 @@ def _answer_after(t, tokens, found, count):  # type: ignore[no-untyped-def]
     return count
 
 
-@kernel
+@inlined
 def _answer_before(t, tokens, found, count):  # type: ignore[no-untyped-def]
     """The statement "X is the answer" where "answer" is token t; the number of statements."""
     k = t - 1
@@ -161,12 +161,12 @@ def _answer_before(t, tokens, found, count):  # type: ignore[no-untyped-def]
     return count
 
 
-@kernel
+@inlined
 def _letter(k, tokens):  # type: ignore[no-untyped-def]
     return tokens[k, mw.KIND] == mw.SYMBOL and tokens[k, mw.END] - tokens[k, mw.FIRST] == 1
 
 
-@kernel
+@inlined
 def _bare_symbol(t, begin, tokens):  # type: ignore[no-untyped-def]
     """Whether nothing but one letter (with an index) stands left of token t: "so x = 2" is about an unknown."""
     k = t - 1
@@ -184,7 +184,7 @@ def _bare_symbol(t, begin, tokens):  # type: ignore[no-untyped-def]
     return tokens[k, mw.MARKS] & mw.GAP != 0 and (mw.EQUALS <= before <= mw.WORD or before == mw.BREAK)
 
 
-@kernel
+@inlined
 def _conclusion(verb, begin, t, tokens, found, count):  # type: ignore[no-untyped-def]
     """The statement behind the last verb (or '=') of a concluding sentence that ends before token t."""
     a = verb + 1
@@ -205,7 +205,7 @@ def _conclusion(verb, begin, t, tokens, found, count):  # type: ignore[no-untype
     return count
 
 
-@kernel
+@inlined
 def _hash(data, found, count):  # type: ignore[no-untyped-def]
     """Write a hash of each statement's text, blanks and dollar signs left out."""
     for k in range(count):
@@ -218,77 +218,84 @@ def _hash(data, found, count):  # type: ignore[no-untyped-def]
     hold(data, found)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
-def read_statements(data, tokens):  # type: ignore[no-untyped-def]
-    """The statements of a response, int64 (k, 5): columns RULE, FIRST, END, WORDS, HASH; in order of their ends."""
-    m = tokens.shape[0]
-    room = 0
-    braces = 0
-    for t in range(m):
-        kind, marks = tokens[t, mw.KIND], tokens[t, mw.MARKS]
-        room += kind == mw.BOX
-        braces += kind == mw.LEFT_BRACE
-        if kind == mw.WORD:
-            room += 2 * (marks & mw.ANSWER != 0) + (marks & mw.CONCLUDE != 0)
-    found = np.empty((room, 5), np.int64)
-    count = 0
-    opened = np.empty(braces, np.int64)  # token of a box's brace, -1 for any other
-    n_opened = 0
-    box = -1  # the brace of the latest box that was found
-    begin = 0  # the first token of this sentence
-    leads = 0
-    concluding = False
-    beginning = True
-    stated = False  # an answer, in this sentence
-    doubted = False
-    verb = -1
-    depth = 0
-    for t in range(m):
-        kind, marks = tokens[t, mw.KIND], tokens[t, mw.MARKS]
-        if kind == mw.LEFT_BRACE:
-            opened[n_opened] = t if t > 0 and tokens[t - 1, mw.KIND] == mw.BOX else -1
-            n_opened += 1
-            depth += 1
-        elif kind == mw.RIGHT_BRACE:
-            depth -= 1
-            if n_opened > 0:
-                n_opened -= 1
-                at = opened[n_opened]
-                if at > box and t > at + 1:  # of nested boxes the innermost
-                    _emit(BOXED, at + 1, t, False, tokens, found, count)
-                    count += 1
-                    box = at
-        elif kind == mw.OPEN:
-            depth += 1
-        elif kind == mw.CLOSE:
-            depth -= 1
-        elif kind == mw.WORD and marks & mw.ANSWER and not doubted:
-            before = count
-            count = _answer_after(t, tokens, found, count)
-            if count == before:
-                count = _answer_before(t, tokens, found, count)
-            stated = stated or count > before
+def _compile(parts: str) -> Any:
+    @njit(cache=True, nogil=True, error_model="numpy")
+    def read_statements(data, tokens):  # type: ignore[no-untyped-def]
+        """The statements of a response, int64 (k, 5): columns RULE, FIRST, END, WORDS, HASH; in order of their ends."""
+        _ = parts
+        m = tokens.shape[0]
+        room = 0
+        braces = 0
+        for t in range(m):
+            kind, marks = tokens[t, mw.KIND], tokens[t, mw.MARKS]
+            room += kind == mw.BOX
+            braces += kind == mw.LEFT_BRACE
+            if kind == mw.WORD:
+                room += 2 * (marks & mw.ANSWER != 0) + (marks & mw.CONCLUDE != 0)
+        found = np.empty((room, 5), np.int64)
+        count = 0
+        opened = np.empty(braces, np.int64)  # token of a box's brace, -1 for any other
+        n_opened = 0
+        box = -1  # the brace of the latest box that was found
+        begin = 0  # the first token of this sentence
+        leads = 0
+        concluding = False
+        beginning = True
+        stated = False  # an answer, in this sentence
+        doubted = False
+        verb = -1
+        depth = 0
+        for t in range(m):
+            kind, marks = tokens[t, mw.KIND], tokens[t, mw.MARKS]
+            if kind == mw.LEFT_BRACE:
+                opened[n_opened] = t if t > 0 and tokens[t - 1, mw.KIND] == mw.BOX else -1
+                n_opened += 1
+                depth += 1
+            elif kind == mw.RIGHT_BRACE:
+                depth -= 1
+                if n_opened > 0:
+                    n_opened -= 1
+                    at = opened[n_opened]
+                    if at > box and t > at + 1:  # of nested boxes the innermost
+                        _emit(BOXED, at + 1, t, False, tokens, found, count)
+                        count += 1
+                        box = at
+            elif kind == mw.OPEN:
+                depth += 1
+            elif kind == mw.CLOSE:
+                depth -= 1
+            elif kind == mw.WORD and marks & mw.ANSWER and not doubted:
+                before = count
+                count = _answer_after(t, tokens, found, count)
+                if count == before:
+                    count = _answer_before(t, tokens, found, count)
+                stated = stated or count > before
 
-        ends = kind == mw.LINE or kind == mw.QUESTION or (kind == mw.STOP and not marks & mw.COMMA)
-        if ends:
-            if concluding and verb >= 0 and not stated and kind != mw.QUESTION:
-                count = _conclusion(verb, begin, t, tokens, found, count)
-            begin = t + 1
-            leads = depth = 0
-            verb = -1
-            beginning = True
-            concluding = stated = doubted = False
-        elif beginning:
-            if kind == mw.WORD and marks & mw.CONCLUDE:
-                concluding = True
-                beginning = False
-            elif kind == mw.WORD and marks & mw.LEAD and leads == 0:
-                leads = 1
-            elif kind != mw.STOP and kind != mw.BREAK:
-                beginning = False
-        if kind == mw.WORD and marks & mw.DOUBT:
-            doubted = True
-        if depth == 0 and (kind == mw.EQUALS or (kind == mw.WORD and marks & mw.IS)):
-            verb = t
-    _hash(data, found, count)
-    return found[:count].copy()
+            ends = kind == mw.LINE or kind == mw.QUESTION or (kind == mw.STOP and not marks & mw.COMMA)
+            if ends:
+                if concluding and verb >= 0 and not stated and kind != mw.QUESTION:
+                    count = _conclusion(verb, begin, t, tokens, found, count)
+                begin = t + 1
+                leads = depth = 0
+                verb = -1
+                beginning = True
+                concluding = stated = doubted = False
+            elif beginning:
+                if kind == mw.WORD and marks & mw.CONCLUDE:
+                    concluding = True
+                    beginning = False
+                elif kind == mw.WORD and marks & mw.LEAD and leads == 0:
+                    leads = 1
+                elif kind != mw.STOP and kind != mw.BREAK:
+                    beginning = False
+            if kind == mw.WORD and marks & mw.DOUBT:
+                doubted = True
+            if depth == 0 and (kind == mw.EQUALS or (kind == mw.WORD and marks & mw.IS)):
+                verb = t
+        _hash(data, found, count)
+        return found[:count].copy()
+
+    return read_statements
+
+
+read_statements = _compile(sources(mw))

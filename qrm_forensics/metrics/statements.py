@@ -50,6 +50,8 @@ __all__ = ["ANSWERED", "BOXED", "CONCLUDED", "Canonical", "Statements", "canonic
 
 #: Longer texts are no short answers: they equal nothing.
 MAX_CHARS: Final = 300
+#: So many different texts of a response are read; further ones are only told apart, and equal nothing.
+MAX_TEXTS: Final = 2000
 
 _PLAIN = re.compile(r"-?[0-9]{1,18}")
 #: Every spelling of a plain number, and little else.
@@ -115,8 +117,8 @@ class Statements:
     """The statements of a response in the order of the text, arrays of shape (k,).
 
     ``starts`` and ``ends`` are byte offsets of the answer itself; ``words`` tells whether it
-    is made of words alone; statement i says ``texts[which[i]]``.  The texts are different (but
-    for blanks and dollar signs), in order of their first statement.
+    is made of words alone; ``which`` numbers the different texts (but for blanks and dollar
+    signs) in order of their first statement, and ``texts`` are the first MAX_TEXTS of them.
     """
 
     rules: npt.NDArray[np.int64]
@@ -135,7 +137,7 @@ def statements(scan: Scan) -> Statements:
     order = np.argsort(first)
     rank = np.empty_like(order)
     rank[order] = np.arange(len(order))
-    texts = [scan.slice(a, b) for a, b in found[first[order]][:, [FIRST, END]].tolist()]
+    texts = [scan.slice(a, b) for a, b in found[first[order[:MAX_TEXTS]]][:, [FIRST, END]].tolist()]
     return Statements(
         found[:, RULE], found[:, FIRST], found[:, END], found[:, WORDS] != 0, rank[which.reshape(-1)], texts
     )

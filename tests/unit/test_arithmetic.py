@@ -64,6 +64,7 @@ TRUE = [
     r"\boxed{3 + 4 = 7}",
     "= 3 + 4 = \\boxed{7}",
     "1. 3 + 4 = 7",
+    "Sum:3 + 4 = 7",
     "3 + 4\n= 7",
     "17 + 48 =\n65",
     "3 + 4 = 7 (since both are positive)",
@@ -140,6 +141,8 @@ SILENT = [
     "1011_{2} + 1 = 12",
     "5 + 4 = 13 in base 6",
     "2048 - 24 = 11111101000 in binary",
+    "Work in base 6. 5 + 4 = 13.",
+    "1 + 1 = 10 (binary)",
     r"\sqrt{16} = 5",
     r"2\sqrt{3} = 5 + 1",
     "log 100 = 3 + 1",
@@ -263,6 +266,17 @@ def test_a_congruence_silences_its_surroundings_and_powers_far_away() -> None:
     assert judged(f"mod 11. {far} 8^{{59}} = 4")[2] == []
     assert judged(f"mod 11. {far * 10} 8^{{59}} = 4")[2] == ["8^{59} = 4"]
     assert judged("2 + 2 = 1, as we work modulo 3")[2] == []
+
+
+def test_a_list_of_equations_is_no_number_with_a_blank_in_it() -> None:
+    assert judged("100 ÷ 10 = 10, 150 ÷ 10 = 16, so") == (1, 0, ["150 ÷ 10 = 16"])
+    assert judged("100 * 24 = 2, 400. So") == (0, 0, [])
+
+
+def test_products_of_rounded_decimals_have_their_error_and_sums_of_amounts_have_none() -> None:
+    assert judged("3.14 * 25 = 78.54") == (0, 1, [])
+    assert judged("12.50 + 3.75 = 16.26") == (0, 0, ["12.50 + 3.75 = 16.26"])
+    assert judged("0.3333 + 0.3333 = 0.6667") == (0, 1, [])
 
 
 def test_the_metric() -> None:
