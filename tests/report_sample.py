@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from qrm_forensics.records import Coverage, Variant
+from qrm_forensics.report.keys import REACHED
 from qrm_forensics.report.model import (
     BenchmarkReport,
     Case,
@@ -11,17 +12,24 @@ from qrm_forensics.report.model import (
     Cell,
     Claim,
     Distribution,
+    Event,
     Excerpt,
+    LoopKinds,
     LoopRow,
+    Mark,
     MarkerRow,
+    Onset,
+    OutcomeRow,
     Overlap,
     OverlapRow,
     Pair,
     Provenance,
+    ReachedRow,
     ReportContext,
     Sentence,
     Unit,
 )
+from qrm_forensics.symptoms import OUTCOME_NAMES
 
 HOSTILE = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> \u202eRTL\u202c \x07 \u05e9\u05dc\u05d5\u05dd `x` | **y** {{ 7*7 }}"
 BENCHMARK = "MATH-20"
@@ -130,6 +138,11 @@ def sample_context(*, selected: bool = True) -> ReportContext:
                 "warning",
             ),
         ),
+        outcomes=tuple(_outcomes(book, v, k) for v, k in right.items()),
+        loop_kinds=(_loop_kinds(book, W4, 0), _loop_kinds(book, W3, 6)),
+        onsets=(_onset(book),),
+        reached=(_reached(book),),
+        early_warning=_early_warning(book),
     )
     return ReportContext(
         title="sample",
@@ -150,6 +163,96 @@ def sample_context(*, selected: bool = True) -> ReportContext:
             (("length", "1"),),
         ),
         claims=tuple(book.claims.values()),
+    )
+
+
+def _outcomes(book: _Book, variant: str, right: int) -> OutcomeRow:
+    wrong = 20 - right
+    found = {"correct": right, "looped_to_limit": wrong // 2, "wrong_no_visible_slip": wrong - wrong // 2}
+    at = f"outcome/{BENCHMARK}/{variant}"
+    counts = {
+        name: book.add(
+            f"{at}/{name}",
+            found.get(name, 0),
+            Unit.COUNT,
+            "definition.outcome",
+            numerator=found.get(name, 0),
+            denominator=20,
+        )
+        for name in OUTCOME_NAMES
+    }
+    return OutcomeRow(variant, counts, book.count(f"{at}/total", 20, "definition.outcome_total"))
+
+
+def _loop_kinds(book: _Book, variant: str, loops: int) -> LoopKinds:
+    def counted(what: str, value: int, of: int) -> Claim:
+        name = f"loop_kind/{BENCHMARK}/{variant}/{what}"
+        definition = f"definition.loop_{what.split('/')[0]}"
+        return book.add(name, value, Unit.COUNT, definition, numerator=value, denominator=of)
+
+    kinds = {
+        "wait-loop": counted("class/wait-loop", loops - 1, loops),
+        "single token/character": counted("class/x", 1, loops),
+    }
+    return LoopKinds(
+        variant,
+        loops=counted("responses", loops, 20),
+        terminal=counted("terminal", max(loops - 1, 0), loops),
+        recovered=counted("recovered", min(loops, 1), loops),
+        enumerations=counted("enumeration", 2, 20),
+        kinds=kinds if loops else {},
+    )
+
+
+def _onset(book: _Book) -> Onset:
+    at = f"onset/{BENCHMARK}/{W3}"
+    incidence = book.share(f"{at}/incidence", 6, 20, "definition.onset_incidence", 0.13, 0.5)
+    median = book.add(f"{at}/median", None, Unit.TOKENS, "definition.onset_median", note="claim.median_not_reached")
+    typical = book.add(f"{at}/typical", 120.0, Unit.TOKENS, "definition.onset_typical", denominator=6)
+    return Onset(
+        W3, 6, 13, 1, incidence, median, typical, ((80, 0.1), (120, 0.2), (400, 0.3)), ((200, 0.5), (400, 0.65))
+    )
+
+
+def _reached(book: _Book) -> ReachedRow:
+    def shares(group: str, k: int, n: int) -> dict[str, Claim]:
+        at = f"{group}/{BENCHMARK}/{W3}"
+        return {w: book.share(f"{at}/{w}", k, n, f"definition.{group}_{w}", 0.02, 0.6) for w in REACHED}
+
+    return ReachedRow(W3, shares("wrong", 4, 12), shares("right", 1, 8))
+
+
+def _early_warning(book: _Book) -> tuple[Sentence, ...]:
+    at = f"early_warning/{BENCHMARK}"
+
+    def number(what: str, value: float, unit: Unit, **more: object) -> Claim:
+        return book.add(f"{at}/{what}", value, unit, f"definition.early_{what.split('/')[-1]}", **more)
+
+    slots: dict[str, Claim | str] = {
+        "benchmark": BENCHMARK,
+        "n": number("n", 60, Unit.COUNT),
+        "failed": number("failed", 15, Unit.COUNT),
+        "auc": number("auc", 0.91, Unit.PLAIN, ci_low=0.85, ci_high=0.96),
+        "plain": number("length/auc", 0.84, Unit.PLAIN, ci_low=0.8, ci_high=0.9),
+    }
+    operated: dict[str, Claim | str] = {
+        "allowed": number("at/allowed", 0.05, Unit.SHARE),
+        "caught": number("at/recall", 0.8, Unit.SHARE, numerator=12, denominator=15),
+        "alarms": number("at/false_alarms", 2 / 45, Unit.SHARE, numerator=2, denominator=45),
+        "lead": number("at/lead", 210.0, Unit.TOKENS, denominator=12),
+        "saved": number("at/saved", 0.4, Unit.SHARE),
+        "plain_caught": number("at/length/recall", 0.6, Unit.SHARE, numerator=9, denominator=15),
+        "plain_saved": number("at/length/saved", 0.2, Unit.SHARE),
+    }
+    short: dict[str, Claim | str] = {
+        "benchmark": BENCHMARK,
+        "found": book.count(f"{at}/loop/failed", 6, "definition.early_failed"),
+        "needed": book.count(f"{at}/needed", 15, "definition.early_needed"),
+    }
+    return (
+        Sentence("early.unclosed.beats", slots),
+        Sentence("early.unclosed.at", operated),
+        Sentence("early.loop.shortage.failed", short),
     )
 
 
@@ -308,6 +411,10 @@ def _case(book: _Book) -> Case:
                 loop_repeats=40.0,
                 loop_period=3,
                 source=None,
+                loop_class="wait-loop",
+                outcome="looped_to_limit",
+                marks=(Mark("correct", 0, 6), Mark("loop", 12, 12 + 40 * (len(LOOP) + 1))),
+                events=(Event("first_correct", 0, 0.0), Event("loop_onset", 22, 0.0044)),
             ),
         ),
     )

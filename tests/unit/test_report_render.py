@@ -149,7 +149,8 @@ def test_data_for_scripts_is_json_and_every_chart_is_valid(page: _Page) -> None:
     charts = json.loads(body)
     assert set(charts) == {"ko", "en"}
     assert set(charts["ko"]) == {
-        f"{BENCHMARK}/{n}" for n in ("accuracy", "outcomes", "overlap/0", "distribution/n_words")
+        f"{BENCHMARK}/{n}"
+        for n in ("accuracy", "outcomes", "causes", "onset_curve", "overlap/0", "distribution/n_words")
     }
     for figure in charts["ko"].values():
         go.Figure(figure, skip_invalid=False)
