@@ -88,7 +88,7 @@ def opened(browser: Any, report: Path) -> Iterator[Opened]:
 def test_charts_are_drawn_without_a_request_or_a_word_in_the_console(opened: Opened) -> None:
     opened.draw_all()
     shown = opened.page.locator(".page[lang=ko] .plot")
-    assert shown.count() == 4
+    assert shown.count() == 6
     for i in range(shown.count()):
         assert shown.nth(i).locator("svg.main-svg").count() >= 1
     marks = ".page[lang=ko] .plot :is(.point, .points path)"
