@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from qrm_forensics.compare.accuracy import judged
 from qrm_forensics.compare.alignment import Aligned, Rows
@@ -53,6 +54,7 @@ def _rows(aligned: Aligned, scorer: str) -> list[dict[str, object]]:
     right = {name: side.right(scorer) for name, side in sides.items()}
     shares = {"baseline": pair.baseline, "candidate": pair.candidate}
     samples = {"baseline": pair.baseline_samples, "candidate": pair.candidate_samples}
+    figures = {name: _figures(side, scorer) for name, side in sides.items()}
     places = np.flatnonzero(pair.rows)
     subject, level = (aligned.baseline.first_text(column) for column in ("subject", "level"))
     found = []
@@ -74,17 +76,20 @@ def _rows(aligned: Aligned, scorer: str) -> list[dict[str, object]]:
             row |= {
                 f"{name}_right": round(float(shares[name][i]) * int(samples[name][i])),
                 f"{name}_samples": int(samples[name][i]),
-                **{f"{name}_{column}": value for column, value in _figures(side, scorer, at).items()},
+                **{f"{name}_{column}": values[at] for column, values in figures[name].items()},
             }
         found.append(row)
     return found
 
 
-def _figures(side: Rows, scorer: str, at: int) -> dict[str, object]:
-    """What one response shows; None where null or not measured."""
+def _figures(side: Rows, scorer: str) -> dict[str, NDArray[np.object_]]:
+    """What each response shows, [rows] per column; None where null or not measured."""
     columns = {"status": f"status_{scorer}"} | {c: c for c in SIDE_COLUMNS if c not in ("status", "right", "samples")}
-    row = side.frame.iloc[at]
-    return {
-        name: None if column not in side.frame or pd.isna(row[column]) else row[column]
-        for name, column in columns.items()
-    }
+    found = {}
+    for name, column in columns.items():
+        values = np.full(len(side.frame), None, dtype=object)
+        if column in side.frame:
+            known = side.frame[column].notna().to_numpy(dtype=bool)
+            values[known] = side.frame[column].to_numpy(dtype=object)[known]
+        found[name] = values
+    return found
