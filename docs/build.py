@@ -1,15 +1,20 @@
-"""Write the pages that are generated from code (metrics, formats, outcomes): ``python docs/build.py``."""
+"""Write the pages that are generated from code (metrics, formats, outcomes, policy): ``python docs/build.py``."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pydantic import BaseModel
 
 from qrm_forensics import symptoms
 from qrm_forensics.benchmarks import taxonomy
+from qrm_forensics.compare.baseline_file import BASELINE_VERSION
+from qrm_forensics.compare.items import ITEM_SCHEMA
 from qrm_forensics.metrics import all_metrics
+from qrm_forensics.policy import Policy
 from qrm_forensics.records import PROBLEM_SCHEMA, SCHEMA_VERSION, TRACE_SCHEMA, VERDICT_SCHEMA
 
 HERE = Path(__file__).parent
@@ -38,7 +43,42 @@ def formats_page() -> str:
         lines += [f"## {name}", "", "| column | type | null |", "|---|---|---|"]
         lines += [f"| `{f.name}` | {f.type} | {'yes' if f.nullable else 'no'} |" for f in schema]
         lines.append("")
+    lines += [
+        "# Baseline files",
+        "",
+        f"What `bless` writes and `check` reads: one Parquet table, version {BASELINE_VERSION}, a row per response. Columns that",
+        "are null in every row are left out; every other figure and flag of the run follows. The facts (sampling, scorer,",
+        "engine, versions, dates, hash of the rows) are JSON in the metadata of the file.",
+        "",
+        "| column | type | null |",
+        "|---|---|---|",
+        *(f"| `{f.name}` | {f.type} | {'yes' if f.nullable else 'no'} |" for f in ITEM_SCHEMA),
+        "",
+    ]
     return "\n".join(lines)
+
+
+def policy_page() -> str:
+    lines = [
+        "# The policy of a gate",
+        "",
+        "Every key of a policy file, with its default; `examples/policy.yaml` has them all. What it means for a verdict",
+        "is in [gate.md](gate.md).",
+        "",
+        "| key | default | what it says |",
+        "|---|---|---|",
+    ]
+
+    def rows(model: type[BaseModel], prefix: str) -> None:
+        for name, field in model.model_fields.items():
+            if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+                rows(field.annotation, f"{prefix}{name}.")
+            else:
+                default = json.dumps(field.get_default(call_default_factory=True))
+                lines.append(f"| `{prefix}{name}` | `{default}` | {field.description} |")
+
+    rows(Policy, "")
+    return "\n".join([*lines, ""])
 
 
 def outcomes_page() -> str:
@@ -109,7 +149,12 @@ def outcomes_page() -> str:
     return "\n".join(lines)
 
 
-PAGES = {"outcomes.md": outcomes_page, "metrics.md": metrics_page, "formats.md": formats_page}
+PAGES = {
+    "outcomes.md": outcomes_page,
+    "metrics.md": metrics_page,
+    "formats.md": formats_page,
+    "policy.md": policy_page,
+}
 
 if __name__ == "__main__":
     for file, page in PAGES.items():
