@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 from numba import njit
 
+from qrm_forensics.metrics import arithmetic_segments as sg
 from qrm_forensics.metrics import arithmetic_values as av
 from qrm_forensics.metrics import mathwords as mw
 from qrm_forensics.metrics.kernels import hold, inlined, sources
@@ -26,242 +27,6 @@ MODULAR_AFTER: Final = 150
 
 # How a segment ends: not at all, with something attached, as a whole, with the '=' of a link.
 _GOES_ON, _TORN, _ENDS, _LINKS = range(4)
-
-
-@inlined
-def _reset(w, opening):  # type: ignore[no-untyped-def]
-    for k in range(av.STATE):
-        w[k] = 0
-    w[av.WANT] = 1
-    w[av.START] = -1
-    w[av.LITERAL] = -1
-    w[av.OPENING] = opening
-
-
-@inlined
-def _spoil(w):  # type: ignore[no-untyped-def]
-    _reset(w, 0)
-    w[av.BAD] = 1
-
-
-@inlined
-def _full(w):  # type: ignore[no-untyped-def]
-    return w[av.OPS] >= av.FULL or w[av.VALUES] >= av.FULL
-
-
-# --------------------------------------------------------------------------- building a segment
-
-
-@inlined
-def _top_op(w):  # type: ignore[no-untyped-def]
-    return w[av.OP0 + w[av.OPS] - 1] if w[av.OPS] > 0 else 0
-
-
-@inlined
-def _push_op(op, w):  # type: ignore[no-untyped-def]
-    w[av.OP0 + w[av.OPS]] = op
-    w[av.OPS] += 1
-
-
-@inlined
-def _operator(op, tight, w, f):  # type: ignore[no-untyped-def]
-    """An operator behind an operand; ``tight``: it stands between two numbers without blanks."""
-    above = _top_op(w)
-    good = not _full(w)
-    if op == av.RAISE:
-        if above == av.RAISE or above == av.NEGATE:
-            w[av.UNSURE] = 1  # 2^3^2, and -2^2, which many take for (-2)^2
-    elif good:
-        if above == av.DIVIDE and (op == av.DIVIDE or (op == av.MULTIPLY and tight)):
-            w[av.UNSURE] = 1  # 11/23 / 72/23, and 3*5/3*7
-        good = av.reduce(av.binding(op), w, f)
-        if good and w[av.OPS] == 0 and w[av.PARTS] < av.MAX_PARTS:
-            av.copy_row(0, av.PART0 + w[av.HALF] + w[av.PARTS], w, f)
-            w[av.PARTS] += 1
-    if good:
-        _push_op(op, w)
-        w[av.COUNT] += 1
-        w[av.JOINED] += op <= av.MULTIPLY
-        w[av.SCALED] += op >= av.MULTIPLY
-        w[av.WANT] = 1
-        w[av.LITERAL] = -1
-    else:
-        _spoil(w)
-    hold(w, f)
-
-
-@inlined
-def _open(kind, inside, whole, w):  # type: ignore[no-untyped-def]
-    """A bracket whose content begins at byte ``inside``; ``whole``: it can hold an equation of its own."""
-    _push_op(kind, w)
-    k = av.BRACKET0 + 3 * w[av.OPENED]
-    w[k] = inside
-    w[k + 1] = w[av.COUNT]
-    w[k + 2] = whole
-    w[av.OPENED] += 1
-
-
-@inlined
-def _close(kind, w, f):  # type: ignore[no-untyped-def]
-    """Close the innermost bracket, of that kind (0: any but a parenthesis); its kind, 0 where it does not fit."""
-    closed = 0
-    if w[av.OPENED] > 0 and av.reduce(0, w, f):
-        innermost = _top_op(w)
-        if innermost == kind or (kind == 0 and innermost != av.PAREN):
-            w[av.OPS] -= 1
-            w[av.OPENED] -= 1
-            closed = innermost
-    hold(w, f)
-    return closed
-
-
-@inlined
-def _number(t, tokens, data, w, f):  # type: ignore[no-untyped-def]
-    first, end = tokens[t, mw.FIRST], tokens[t, mw.END]
-    last = tokens[t - 1, mw.KIND] if t > 0 else mw.LINE
-    alone = w[av.VALUES] == 0 and w[av.COUNT] == 0
-    places = av.push_number(data, first, end, w, f)
-    if places < 0:
-        _spoil(w)
-    else:
-        if last == mw.POWER and end - first > 1:
-            w[av.UNSURE] = 1  # 2^10 is 2^1 0 to LaTeX
-        if last == mw.LINE and places > 0 and w[av.START] == first:
-            w[av.LISTED] = 1
-        w[av.LITERAL] = places if alone else -1
-        w[av.WANT] = 0
-    hold(tokens, data, w, f)
-
-
-@inlined
-def _fraction(t, tokens, data, w, f):  # type: ignore[no-untyped-def]
-    r"""``\frac`` at token t; the number of tokens taken."""
-    following, first, end = tokens[t + 1, mw.KIND], tokens[t + 1, mw.FIRST], tokens[t + 1, mw.END]
-    taken = 2
-    w[av.COUNT] += 1
-    w[av.SCALED] += 1
-    w[av.LITERAL] = -1
-    if following == mw.LEFT_BRACE:
-        _open(av.FRAC, tokens[t, mw.END], 0, w)
-        _open(av.NUMER, end, 0, w)
-    elif following == mw.NUMBER and end - first == 2:  # \frac12
-        av.push_number(data, first, first + 1, w, f)
-        av.push_number(data, first + 1, end, w, f)
-        w[av.WANT] = 0
-        if not av.apply(av.DIVIDE, w, f):
-            _spoil(w)
-    else:
-        _spoil(w)
-        taken = 1
-    hold(tokens, data, w, f)
-    return taken
-
-
-@inlined
-def _operand(t, left, tokens, data, w, f):  # type: ignore[no-untyped-def]
-    """Take token t where an operand can come, ``left`` as in ``read_equations``; the number of tokens taken."""
-    kind = tokens[t, mw.KIND]
-    last = tokens[t - 1, mw.KIND] if t > 0 else mw.LINE
-    attached = last == mw.WORD or last == mw.SYMBOL or last == mw.CLOSE or last == mw.RIGHT_BRACE
-    glued = attached and not tokens[t, mw.MARKS] & mw.GAP
-    taken = 1
-    if kind == mw.PLUS and (last == mw.EQUALS or last == mw.OPEN):
-        pass
-    elif _full(w):
-        _spoil(w)
-    else:
-        if w[av.START] < 0:
-            w[av.START] = tokens[t, mw.FIRST]
-            w[av.WHOLE] = left > 0 and not glued
-            w[av.UNSURE] = left == 2
-        if kind == mw.NUMBER:
-            _number(t, tokens, data, w, f)
-        elif kind == mw.MINUS and last != mw.WORD and _top_op(w) != av.NEGATE:
-            _push_op(av.NEGATE, w)
-        elif kind == mw.OPEN:
-            own = left > 0 and not glued and last != mw.SYMBOL and last != mw.NUMBER
-            _open(av.PAREN, tokens[t + 1, mw.FIRST], own, w)
-        elif kind == mw.LEFT_BRACE:
-            _open(av.BRACE, tokens[t, mw.END], 0, w)
-        elif kind == mw.FRACTION:
-            taken = _fraction(t, tokens, data, w, f)
-        else:
-            _spoil(w)
-    hold(tokens, data, w, f)
-    return taken
-
-
-@inlined
-def _closing(t, tokens, w, f):  # type: ignore[no-untyped-def]
-    r"""A closing bracket at token t; the number of tokens taken (``}{`` of a ``\frac`` are two)."""
-    brace = tokens[t, mw.KIND] == mw.RIGHT_BRACE
-    bracket = av.DENOM
-    while bracket == av.DENOM:  # the brace of a denominator closes the fraction as well
-        bracket = _close(0 if brace else av.PAREN, w, f)
-    taken = 1
-    if bracket == av.NUMER and tokens[t + 1, mw.KIND] == mw.LEFT_BRACE:
-        _push_op(av.DIVIDE, w)
-        w[av.WANT] = 1
-        _open(av.DENOM, tokens[t + 1, mw.END], 0, w)
-        taken = 2
-    elif bracket == 0 or bracket == av.NUMER:
-        _spoil(w)
-    elif tokens[t - 1, mw.KIND] == mw.NUMBER and tokens[t - 2, mw.FIRST] == w[av.START] and not w[av.OPENING]:
-        w[av.UNSURE] = 1  # (2) -3 + 4 = 1: the 2 may be a label
-    hold(tokens, w, f)
-    return taken
-
-
-@inlined
-def _onward(t, tokens, data, w, f):  # type: ignore[no-untyped-def]
-    """Take token t behind a complete operand; the number of tokens taken, 0 where it is an operand in its own right."""
-    kind = tokens[t, mw.KIND]
-    gap = tokens[t, mw.MARKS] & mw.GAP
-    following = tokens[t + 1, mw.KIND]
-    operand = kind == mw.OPEN or kind == mw.FRACTION or kind == mw.NUMBER  # 2(3 + 4), 2\frac{1}{2}, 3!2!
-    op = 0
-    if operand:
-        op = av.MULTIPLY
-        if kind == mw.FRACTION or gap or _top_op(w) == av.DIVIDE:
-            w[av.UNSURE] = 1
-    elif kind == mw.POWER or kind == mw.RAISED:
-        op = av.RAISE
-    elif mw.PLUS <= kind <= mw.OVER:
-        op = av.ADD + (kind - mw.PLUS)
-    taken = 1
-    if op:
-        _operator(op, not gap and following == mw.NUMBER, w, f)
-    if w[av.BAD]:
-        pass
-    elif operand:
-        taken = 0
-    elif kind == mw.CLOSE or kind == mw.RIGHT_BRACE:
-        taken = _closing(t, tokens, w, f)
-    elif kind == mw.RAISED:
-        if following == mw.RAISED or _full(w):
-            _spoil(w)
-        else:
-            av.push_integer(_raised_digit(data, tokens[t, mw.FIRST]), w, f)
-            w[av.WANT] = 0
-    elif kind == mw.BANG:
-        w[av.COUNT] += 1
-        w[av.LITERAL] = -1
-        if not av.factorial(w, f):
-            _spoil(w)
-    elif kind == mw.DOTS:
-        i = 2 * w[av.VALUES] - 1
-        f[i] = max(f[i], 10.0 ** -np.float64(w[av.LITERAL]))
-        w[av.UNSURE] = 1
-    hold(tokens, data, w, f)
-    return taken
-
-
-@inlined
-def _raised_digit(data, i):  # type: ignore[no-untyped-def]
-    """The digit that the superscript at byte i stands for."""
-    if data[i] == 0xC2:
-        return 1 if data[i + 1] == 0xB9 else np.int64(data[i + 1]) - 0xB0
-    return np.int64(data[i + 2]) - 0xB0
 
 
 # --------------------------------------------------------------------------- where a segment ends
@@ -327,7 +92,7 @@ def _ending(t, tokens, w):  # type: ignore[no-untyped-def]
 @inlined
 def _completed(how, w, f):  # type: ignore[no-untyped-def]
     """Evaluate the segment, or what stands before an '=' in its innermost bracket; False where it is not whole."""
-    product = w[av.OPENED] == 0 and _top_op(w) >= av.MULTIPLY
+    product = w[av.OPENED] == 0 and sg.top_op(w) >= av.MULTIPLY
     good = True
     for least in range(2, -1, -2):
         good = good and av.reduce(least, w, f)
@@ -337,7 +102,7 @@ def _completed(how, w, f):  # type: ignore[no-untyped-def]
     if good and w[av.OPENED] == 0:
         good = w[av.WHOLE] == 1
     elif good:
-        good = how == _LINKS and _top_op(w) == av.PAREN
+        good = how == _LINKS and sg.top_op(w) == av.PAREN
         k = av.BRACKET0 + 3 * (w[av.OPENED] - 1)
         if good:
             good = w[k + 2] == 1
@@ -462,7 +227,7 @@ def _compile(parts: str) -> Any:
         n_true = 0
         w = np.zeros(av.SIZE, np.int64)
         f = np.zeros(av.SIZE_FLOATS, np.float64)
-        _reset(w, 0)
+        sg.reset(w, 0)
         chained = False  # whether the segment before the last '=' is kept
         left = 1  # whether what stands to the left leaves the next segment whole; 2: a bullet or a minus sign
         doubted = False  # whether this clause has raised a doubt
@@ -497,7 +262,7 @@ def _compile(parts: str) -> Any:
                 chained = whole and how == _LINKS
                 if chained:
                     _keep(w, f)
-                _reset(w, how == _LINKS)
+                sg.reset(w, how == _LINKS)
                 complete = False
                 left = how != _TORN
 
@@ -519,9 +284,9 @@ def _compile(parts: str) -> Any:
                             left = 0  # "63, 000 + 1,536"
                         elif last == mw.WORD and tokens[t + 1, mw.KIND] == mw.OVER:
                             left = 0  # "67 and 20/60"
-                    taken = _onward(t, tokens, data, w, f) if complete else 0
+                    taken = sg.onward(t, tokens, data, w, f) if complete else 0
                     if taken == 0:
-                        taken = _operand(t, 0 if complete else left, tokens, data, w, f)
+                        taken = sg.operand(t, 0 if complete else left, tokens, data, w, f)
                     t += taken - 1
                     w[av.STOPPED] = tokens[t, mw.END]
                     if w[av.BAD]:
@@ -534,7 +299,7 @@ def _compile(parts: str) -> Any:
             elif not arithmetic:
                 chained = False
                 if w[av.START] >= 0 or w[av.BAD] or w[av.OPENING]:
-                    _reset(w, 0)
+                    sg.reset(w, 0)
                 if kind == mw.EQUALS:
                     w[av.OPENING] = 1
                     left = 1
@@ -581,4 +346,4 @@ def _compile(parts: str) -> Any:
     return read_equations
 
 
-read_equations = _compile(sources(av, mw))
+read_equations = _compile(sources(av, sg, mw))

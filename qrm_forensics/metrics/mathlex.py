@@ -195,6 +195,38 @@ def raised_digit(data, i):  # type: ignore[no-untyped-def]
     return np.int64(data[i + 2]) - 0xB0
 
 
+@inlined
+def _word(data, i, n):  # type: ignore[no-untyped-def]
+    """(end, letters, hash in lower case) of the word at i; an apostrophe between letters belongs to it."""
+    h = np.uint64(WORD_SEED)
+    j = i
+    letters = 0
+    while j < n:
+        c = data[j]
+        width = 0
+        if 97 <= (c | 32) <= 122:
+            h = (h ^ np.uint64(c | 32)) * np.uint64(PRIME)
+            width = 1
+        elif c == 39 and letters > 0 and _is_letter(data, j + 1, n):
+            h = (h ^ np.uint64(39)) * np.uint64(PRIME)
+            width = 1
+        elif c == 0xE2 and letters > 0 and j + 2 < n and data[j + 1] == 0x80 and data[j + 2] == 0x99:
+            if _is_letter(data, j + 3, n):
+                h = (h ^ np.uint64(39)) * np.uint64(PRIME)
+                width = 3
+        elif c >= 0x80:
+            kind, size = _foreign(data, j, n)
+            if kind == WORD:
+                width = min(size, n - j)
+                for k in range(j, j + width):
+                    h = (h ^ np.uint64(data[k])) * np.uint64(PRIME)
+        if width == 0:
+            break
+        j += width
+        letters += 1
+    return j, letters, h
+
+
 def _compile(parts: str) -> Any:
     @njit(cache=True, nogil=True, error_model="numpy")
     def _lex(data, table):  # type: ignore[no-untyped-def]
@@ -228,34 +260,8 @@ def _compile(parts: str) -> Any:
                 else:
                     kind = WORD
                 if kind == WORD:
-                    h = np.uint64(WORD_SEED)
-                    j = i
-                    letters = 0
-                    while j < n:
-                        c = data[j]
-                        if 97 <= (c | 32) <= 122:
-                            h = (h ^ np.uint64(c | 32)) * np.uint64(PRIME)
-                            j += 1
-                        elif c >= 0x80:
-                            what, width = _foreign(data, j, n)
-                            if what == WORD:
-                                for k in range(j, min(j + width, n)):
-                                    h = (h ^ np.uint64(data[k])) * np.uint64(PRIME)
-                                j += width
-                            elif c == 0xE2 and j + 2 < n and data[j + 1] == 0x80 and data[j + 2] == 0x99:
-                                if letters == 0 or not _is_letter(data, j + 3, n):
-                                    break
-                                h = (h ^ np.uint64(39)) * np.uint64(PRIME)
-                                j += 3
-                            else:
-                                break
-                        elif c == 39 and letters > 0 and _is_letter(data, j + 1, n):
-                            h = (h ^ np.uint64(39)) * np.uint64(PRIME)
-                            j += 1
-                        else:
-                            break
-                        letters += 1
-                    size = min(j, n) - i
+                    end, letters, h = _word(data, i, n)
+                    size = end - i
                     if letters == 1 and b < 0x80:
                         kind = SYMBOL
                     else:

@@ -37,6 +37,7 @@ _STATED_KO = (
     "정답 진술(닫힌 \\boxed{}, 'the answer is X' 또는 'X is the answer', 그리고 so·thus·therefore·hence로 시작해 'is X'나 "
     "'= X'로 끝나는 문장, 단 'x = X'는 제외)"
 )
+_CODE = "the problem is a code problem"
 _NO_GOLD = "the problem is a code problem or has no gold answer"
 _NEVER = "the correct answer is never stated, or the problem is a code problem or has no gold answer"
 
@@ -102,7 +103,7 @@ _FIGURES = (
             "최종 답(마지막 \\boxed{}, 없으면 마지막 'the answer is')과 같은 답을 처음 진술한 곳 앞에 있는 코드 포인트의 "
             "개수이며, 최종 답이 없으면 비워 둔다.",
         ),
-        nullable_when="the response has no final answer",
+        nullable_when="the response has no final answer, or the problem is a code problem",
     ),
     Column(
         "n_answers_stated",
@@ -114,6 +115,7 @@ _FIGURES = (
             'Number of times that the response boxes an answer or says "the answer is X" or "X is the answer".',
             "응답이 \\boxed{}에 답을 넣거나 'the answer is X', 'X is the answer'라고 말한 횟수.",
         ),
+        nullable_when=_CODE,
     ),
     Column(
         "answer_changes",
@@ -123,9 +125,11 @@ _FIGURES = (
         better="lower",
         label=said("Changes of the answer", "답 변경 횟수"),
         definition=said(
-            'Number of answers stated (boxed, or by "the answer is") that differ from the one stated before.',
-            "진술한 답(\\boxed{} 또는 'the answer is') 가운데 바로 앞에 진술한 답과 다른 것의 개수.",
+            'Number of answers stated (boxed, or by "the answer is") that are not the one stated before, as far as equality '
+            "is certain without algebra.",
+            "진술한 답(\\boxed{} 또는 'the answer is') 가운데, 대수 계산 없이 확실한 범위에서 바로 앞에 진술한 답과 같지 않은 것의 개수.",
         ),
+        nullable_when=_CODE,
     ),
     Column(
         "answer_last_change_fraction",
@@ -133,12 +137,12 @@ _FIGURES = (
         Show.TIMELINE,
         label=said("Answer settled at (share)", "답 수렴 지점"),
         definition=said(
-            'Where the final answer was stated (boxed, or by "the answer is") and not changed from then on, as a share '
-            "of the response's characters (answer convergence); empty where no answer is stated.",
-            "그 뒤로 바뀌지 않은 최종 답을 (\\boxed{} 또는 'the answer is'로) 진술한 위치를 응답 문자 수로 나눈 값(답 수렴)이며, "
-            "진술한 답이 없으면 비워 둔다.",
+            'Where the answer that is stated last (boxed, or by "the answer is") was stated and not changed from then on, '
+            "as a share of the response's characters (answer convergence); empty where no answer is stated.",
+            "마지막으로 진술한 답(\\boxed{} 또는 'the answer is')이 그 뒤로 바뀌지 않게 된 진술의 위치를 응답 문자 수로 나눈 "
+            "값(답 수렴)이며, 진술한 답이 없으면 비워 둔다.",
         ),
-        nullable_when="the response has no final answer",
+        nullable_when="the response has no final answer, or the problem is a code problem",
     ),
     Column(
         "underthinking",

@@ -22,7 +22,7 @@ from qrm_forensics.metrics.statements import (
 )
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "bench"))
-from race_control import control, response, table
+from race_control import control, read, response, table
 
 
 def stated(text: str) -> list[tuple[int, str]]:
@@ -249,3 +249,17 @@ def test_no_text_takes_long(name: str) -> None:
         raced(BOMBS[name])
         seconds.append(time.process_time() - began)
     assert min(seconds) < 0.2, f"{len(BOMBS[name])} characters took {min(seconds):.3f} s"
+
+
+TRACES = Path(__file__).parents[2].parent / "shared" / "traces"
+
+
+@pytest.mark.skipif(not TRACES.is_dir(), reason=f"no traces at {TRACES}")
+def test_on_real_responses_the_own_gold_is_found_and_foreign_ones_are_not() -> None:
+    responses = read(TRACES)
+    rules = (BOXED, ANSWERED, CONCLUDED)
+    correct = [r for r in responses if r.correct]
+    assert sum(r.states(r.gold, rules) for r in correct) >= 0.99 * len(correct)
+    hits, pairs = (sum(count) for count in zip(*control(responses, rules).values(), strict=True))
+    assert pairs > 10_000
+    assert hits <= 0.02 * pairs
