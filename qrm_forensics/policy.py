@@ -57,7 +57,8 @@ class Plan(_Part):
     problems: dict[str, Annotated[int, Field(ge=1)]] | Literal["baseline", "any"] = Field(
         "baseline",
         description="Problems per benchmark: 'baseline' for those that the baseline has, all of them and no others; a "
-        "mapping of benchmark to number, which the baseline must have as well; 'any' for whatever both sides have.",
+        "mapping of benchmark to number, which the baseline must have as well; 'any' fixes none (differences.min_overlap "
+        "then says how much both sides must share).",
     )
     samples: Annotated[int, Field(ge=1)] | Literal["baseline", "any"] = Field(
         "baseline",

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from test_command_line import HEAVY, command
 
 from qrm_forensics import pipeline
 from qrm_forensics.cli import cli
@@ -297,3 +298,10 @@ def test_a_table_of_scores_is_enough(gate: Callable[..., int], place: Path, caps
     assert "imported" in capsys.readouterr().out
     assert gate("check", "--baseline", "scores.parquet", "--candidate", "scores.csv") == 2
     assert "holds 2 models" in capsys.readouterr().out
+
+
+def test_the_gate_works_without_torch_and_prints_no_colour(place: Path) -> None:
+    args = ("check", "--baseline", "base.parquet", "--candidate", "runs/new::gptq-w2g128", "--policy", "policy.yaml")
+    done = command(*args, cwd=place, hide=HEAVY)
+    assert done.returncode == 1, done.stderr
+    assert "Regression" in done.stdout and "\x1b" not in done.stdout and done.stderr == ""
