@@ -307,10 +307,10 @@ def _compile(parts: str) -> Any:
                     left = 0 if marks & mw.AFTER_UNSURE else 1
                     if marks & (mw.DOUBT | mw.ASSURE):
                         doubted = marks & mw.DOUBT != 0
-                    if marks & mw.UNDO:
-                        _withdraw(found, live, count)
-                    if marks & mw.TRUTH and t > 0 and tokens[t - 1, mw.MARKS] & mw.NEGATION:
-                        _withdraw(found, newest, count)
+                    untrue = marks & mw.TRUTH and t > 0 and tokens[t - 1, mw.MARKS] & mw.NEGATION
+                    if marks & mw.UNDO or untrue:
+                        _withdraw(found, newest if untrue else live, count)
+                        live = count
                     if not marks & mw.NEGATION:
                         newest = live
                 elif kind == mw.LINE or kind == mw.STOP or kind == mw.BREAK:
@@ -322,9 +322,8 @@ def _compile(parts: str) -> Any:
                     left = 0
                 if marks & mw.BASE:
                     following = tokens[t + 1, mw.KIND]
-                    if (
-                        following == mw.NUMBER or following == mw.MINUS or following == mw.SYMBOL
-                    ):  # base 8, base-8, base b
+                    # "base 8", "base-8", "base b"
+                    if following == mw.NUMBER or following == mw.MINUS or following == mw.SYMBOL:
                         based = tokens[t, mw.FIRST]
                 if marks & mw.MODULAR:
                     modular = tokens[t, mw.FIRST]

@@ -324,6 +324,9 @@ BOMBS = {
     "boxes": "\\boxed{" * 100_000,
     "congruences": "mod 1+1=3 " * 100_000,
     "undone": "1+1=3 wrong " * 83_000,
+    "undone apart": "1+1=3, wrong, " * 71_000,
+    "untrue": "1+1=3, not true, " * 60_000,
+    "asked": "1+1=3? " * 140_000,
 }
 
 
