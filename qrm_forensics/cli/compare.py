@@ -167,6 +167,7 @@ def bless(side: str, out: Path, run_folder: Path | None, as_json: bool) -> None:
     from qrm_forensics.compare.sides import load_side, write_baseline
 
     made = load_side(side, run=run_folder)
+    _note_old_verdicts(made)
     if made.facts.kind == "baseline":
         raise InputError(f"{side}: is a baseline file already; copy it, or bless the run that it came from")
     _finished(made)
@@ -176,9 +177,6 @@ def bless(side: str, out: Path, run_folder: Path | None, as_json: bool) -> None:
         facts = {"file": str(out), "variant": made.facts.variant, "responses": counts, "hash": made.facts.content_hash}
         click.echo(json.dumps(facts, ensure_ascii=False))
         return
-    if made.facts.kind == "run" and made.facts.scorer is None:
-        told = "its verdicts were not made by the scorer of today; run 'qrm-forensics run' on it again first"
-        click.echo(f"{click.style('note:', fg='yellow')} {told}", err=True)
     click.echo(f"{out}: {made.facts.name}, {', '.join(f'{n} responses to {name}' for name, n in counts.items())}")
     click.echo(click.style(f"next: qrm-forensics check --baseline {out} --candidate RUN::VARIANT", dim=True))
 
@@ -201,7 +199,19 @@ def _finished(side: Side) -> None:
 def _sides(run: Path | None, *specs: str | None) -> list[Any]:
     from qrm_forensics.compare.sides import load_side
 
-    return [None if spec is None else load_side(spec, run=run) for spec in specs]
+    sides = [None if spec is None else load_side(spec, run=run) for spec in specs]
+    for side in sides:
+        if side is not None:
+            _note_old_verdicts(side)
+    return sides
+
+
+def _note_old_verdicts(side: Side) -> None:
+    """Say where verdicts are not those that this program would give; they are compared as they are."""
+    if side.facts.kind in ("run", "import") and side.facts.scorer is None:
+        again = "qrm-forensics run" if side.facts.kind == "run" else "qrm-forensics import"
+        told = f"{side.facts.source}: some verdicts are not those of this version's scorer; make them with '{again}'"
+        click.echo(f"{click.style('note:', fg='yellow')} {told}", err=True)
 
 
 def _json(found: Comparison) -> str:
