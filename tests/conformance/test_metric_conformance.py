@@ -97,12 +97,14 @@ def _traces() -> pa.Table:
 
 
 def _asked(traces: pa.Table) -> pa.Table:
-    """The traces as answers to one problem; every tenth to a choice problem without subject."""
+    """The traces as answers to one problem; every tenth to a choice problem without subject, every eleventh to one of code."""
     n = traces.num_rows
     asked = [
         {"question": "What is 6 times 7?", "gold": "42", "kind": "math", "subject": "Algebra", "level": "3"}
-        if i % 10
+        if i % 10 and i % 11
         else {"question": "Which is it?", "gold": "B", "kind": "choice", "subject": None, "level": None}
+        if i % 10 == 0
+        else {"question": "Print it.", "gold": "", "kind": "code", "subject": None, "level": None}
         for i in range(1, n + 1)
     ]
     for name in PROBLEM_COLUMNS:
