@@ -168,3 +168,11 @@ def test_junit_fails_exactly_where_the_exit_code_is_not_zero() -> None:
 def test_columns_of_a_terminal_stay_under_each_other_in_korean() -> None:
     lines = columns([["게이트", "n"], ["Loops", "10"], ["반복 루프", "1,000"]], left=1).splitlines()
     assert {width(line) for line in lines} == {width("반복 루프") + 2 + width("1,000")}
+
+
+@pytest.mark.parametrize("language", languages())
+def test_sentences_stay_within_the_width_of_a_terminal(language: str) -> None:
+    found = compare(make_side([1] * 60), make_side([0] * 30 + [1] * 30), policy=GATE)
+    lines = to_terminal(found, GateTexts.of(language)).split("\n\n")[-1].splitlines()
+    assert len(lines) > 3 and lines[0].startswith("- ")
+    assert all(60 < width(line) <= 100 for line in lines if not line.endswith((".", ")")))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 import unicodedata
 from collections.abc import Sequence
 
@@ -90,9 +89,13 @@ def _checks(c: Comparison, t: GateTexts) -> str:
 
 
 def _wrapped(text: str) -> str:
-    return textwrap.fill(
-        shown_text(" ".join(text.split())), WIDTH, initial_indent="- ", subsequent_indent="  ", break_long_words=False
-    )
+    """A list item whose lines are at most ``WIDTH`` columns wide, broken between words."""
+    lines = ["-"]
+    for word in shown_text(" ".join(text.split())).split(" "):
+        if len(lines[-1]) > 2 and width(f"{lines[-1]} {word}") > WIDTH:
+            lines.append(" ")
+        lines[-1] += f" {word}"
+    return "\n".join(lines)
 
 
 def width(text: str) -> int:
