@@ -209,3 +209,51 @@ def test_letters_that_count_as_ascii_when_case_is_ignored() -> None:
     letters = re.compile("(?i:[answerfil])")
     found = tuple(chr(c) for c in range(128, 0x110000) if letters.fullmatch(chr(c)))
     assert found == extraction._LOOKALIKES
+
+
+@pytest.mark.parametrize("answer", ["$5$", "5", " 5", " [5] ", "\\frac{1}{2}", "=5 = 7", " 3/4 = x", "$x$, $y$%"])
+@pytest.mark.parametrize("word", ["answer", "Answer:", "final answer", "The Final Answer"])
+def test_distances_from_the_word_answer(word: str, answer: str) -> None:
+    for length in [*range(47, 54), *range(96, 106), 112, 140, 150, 400]:
+        for link in ("", " is", " is: ", "\n\nis", " =", " = "):
+            for filler in ("x" * length, " " * length, ("so it may " * 50)[:length]):
+                text = f"{word}{filler}{link}{answer}. Then 7 follows.\n" + "So " * 5
+                try:
+                    found = first_reading(text)
+                except Unclear:
+                    continue
+                assert found == next(readings(text))[1], text
+
+
+@pytest.mark.parametrize(
+    ("opening", "closing"), [("$", "$"), ("$$", "$$"), ("\\[", "\\]"), ("\\(", "\\)"), (" [", "] "), ("\n[", "]\n")]
+)
+@pytest.mark.parametrize("unit", ["Wait, 5 is 5.\n", "So 5 = 7, The answer is 5. ", "= 7,999 +9", "\\boxed{5} ", "S, "])
+def test_long_texts_within_environments(opening: str, closing: str, unit: str) -> None:
+    """Where a cut is looked for, an environment may open far before it and close far behind it."""
+    for before, within, behind in itertools.product((0, 6000), (1200, 5000), (0, 1500)):
+        before, within, behind = (length // len(unit) for length in (before, within, behind))
+        for text in (
+            unit * before + opening + unit * within + closing + unit * behind,
+            unit * before + opening + unit.replace("\n", " ") * within + closing + " and $x$" + unit * behind,
+            unit * before + "x" + closing + unit * within + opening + "7" + closing + unit * behind,
+            opening + unit * within + closing + " We see. [" * 30,
+        ):
+            try:
+                found = first_reading(text)
+            except Unclear:
+                continue
+            assert found == next(readings(text), (0, None))[1]
+
+
+@pytest.mark.parametrize("filler", [12, 16, 20, 30])
+def test_matches_that_reach_across_the_next_words(filler: int) -> None:
+    """The equals sign furthest within reach is behind the next words, so that which words begin a match alternates."""
+    unit = "answer, answer" + "x" * filler + "= 5 "
+    found = set()
+    for count in range(20, 60):
+        text = unit * count + "answer" + "x" * 40 + "= 7 so " + "x" * 40 + "= 8 so"
+        reading = first_reading(text)
+        assert reading == next(readings(text))[1]
+        found.add(reading)
+    assert len(found) == 2
