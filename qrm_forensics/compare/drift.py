@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +14,7 @@ from qrm_forensics.compare.rules import Rules
 from qrm_forensics.compare.shares import holm
 
 _UNKNOWN = "unassigned"
+_BLOCK = 512  # exchanges at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +73,7 @@ def outcome_drift(aligned: Aligned, rules: Rules) -> Drift | None:
     groups = regrouped(aligned.groups, known)
     units = np.stack([group_sums(column, groups) for column in (y - x).T], axis=1)
     distance = float(np.abs(units.sum(axis=0)).sum()) / (2 * len(x))
-    exchanged = np.abs(_signs(len(units), rules.resamples, rules.seed) @ units).sum(axis=1) / (2 * len(x))
+    exchanged = _exchanged(units, rules.resamples, rules.seed) / (2 * len(x))
     changes = [paired_change(x[:, j], y[:, j], rules, groups) for j in range(len(names))]
     adjusted = holm([c.p_value(rules) for c in changes])
     return Drift(
@@ -93,7 +93,12 @@ def _shares(side: Rows, names: list[str]) -> Floats:
     return np.stack(columns, axis=1)
 
 
-@lru_cache(maxsize=4)
-def _signs(n: int, resamples: int, seed: int) -> NDArray[np.float32]:
-    """Random signs, [resamples, n]."""
-    return np.random.default_rng([seed, n, 1]).integers(0, 2, (resamples, n), dtype=np.int8).astype(np.float32) * 2 - 1
+def _exchanged(units: Floats, resamples: int, seed: int) -> Floats:
+    """Summed absolute change [resamples] where the sides of each unit, [units, categories], are exchanged at random."""
+    generator = np.random.default_rng([seed, len(units), 1])
+    found = []
+    for start in range(0, resamples, _BLOCK):
+        rows = min(_BLOCK, resamples - start)
+        signs = generator.integers(0, 2, (rows, len(units)), dtype=np.int8).astype(np.float64) * 2 - 1
+        found.append(np.abs(signs @ units).sum(axis=1))
+    return np.concatenate(found)

@@ -22,10 +22,12 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _BLOCK = 512  # resamples turned into weights at a time
-_CACHED = 1 << 24  # weights that are worth keeping
-_WORK = 1 << 27  # steps that an exact distribution may take
+_CACHED = 1 << 25  # weights that are worth keeping, bytes
+_SMALL = 1 << 22
+_FEW_ROWS = 200
+_WORK = 1 << 26  # steps that an exact distribution may take
 _DISTINCT = 512  # more distinct differences than this have no common unit worth looking for
-_COARSE = 1023  # levels that differences are rounded to where it would take more
+_COARSE, _COARSEST = 1023, 31  # most and least levels that differences are rounded to where it would take more
 
 
 class SignFlip(NamedTuple):
@@ -41,7 +43,7 @@ def sign_flip(differences: Floats, groups: Ints | None = None) -> SignFlip:
     Where the two sides are exchangeable, the sign of each difference (of the sum of each group, ``groups`` [n] being
     indices 0..) is as likely to be either (Fisher 1935; Pitman 1937; the distribution by
     convolution, Pagano and Tritchler 1983, JASA 78, 435).  For differences of -1, 0 and 1 it is McNemar's exact
-    test, and its mid-p.  Differences of too fine a grain are rounded to 1023 levels first, which keeps the test valid.
+    test, and its mid-p.  Differences of too fine a grain are rounded to at most 1023 levels first, which keeps the test valid.
     """
     sums = group_sums(differences, groups)
     moved = _whole(sums[np.abs(sums) > 1e-12])
@@ -71,32 +73,49 @@ def _whole(values: Floats) -> Ints:
     whole = np.round(scaled * unit) if unit < 1 << 20 else scaled
     exact = unit < 1 << 20 and bool(np.abs(whole - scaled * unit).max() < 1e-6)
     if not exact or np.abs(whole).sum() * len(whole) > _WORK:
-        whole = np.round(values / np.abs(values).max() * _COARSE)
-    found: Ints = whole.astype(np.int64)
+        shares = values / np.abs(values).max()
+        levels = min(_COARSE, max(_COARSEST, int(_WORK / (len(values) * np.abs(shares).sum()))))
+        whole = np.round(shares * levels)
+    found: Ints = whole[whole != 0].astype(np.int64)
     return np.asarray(found // np.gcd.reduce(found), dtype=np.int64)
 
 
-def _draw(n: int, resamples: int, seed: int) -> Iterator[NDArray[np.uint16]]:
+def _draw(n: int, resamples: int, seed: int) -> Iterator[NDArray[np.uint8]]:
+    """How often each of ``n`` units is in each resample, [block, n] at a time."""
     generator = np.random.default_rng([seed, n])
     for start in range(0, resamples, _BLOCK):
         rows = min(_BLOCK, resamples - start)
         drawn = generator.integers(0, n, (rows, n)) + n * np.arange(rows)[:, None]
-        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.uint16)
+        # one unit is drawn about once; 255 times is out of the question
+        yield np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n).astype(np.uint8)
 
 
-@lru_cache(maxsize=6)
-def _kept(n: int, resamples: int, seed: int) -> tuple[NDArray[np.uint16], ...]:
+@lru_cache(maxsize=2)
+def _kept(n: int, resamples: int, seed: int) -> tuple[NDArray[np.uint8], ...]:
+    return tuple(_draw(n, resamples, seed))
+
+
+@lru_cache(maxsize=32)
+def _kept_small(n: int, resamples: int, seed: int) -> tuple[NDArray[np.uint8], ...]:
+    """Apart, so that the slices of a benchmark do not push out the weights of the whole."""
     return tuple(_draw(n, resamples, seed))
 
 
 def bootstrap_sums(columns: Floats, resamples: int, seed: int) -> Floats:
     """Sums of ``columns``, [units, m], over units drawn with replacement: [resamples, m].
 
-    The draw depends on the number of units and on ``seed`` only.
+    The draw depends on the number of units and on ``seed``; of very many units with few different rows, how often
+    each row is drawn is drawn instead, which is the same distribution.
     """
     n = len(columns)
-    blocks = _kept(n, resamples, seed) if n * resamples <= _CACHED else _draw(n, resamples, seed)
-    return np.concatenate([block.astype(np.float64) @ columns for block in blocks])
+    if n * resamples <= _CACHED:
+        blocks = (_kept_small if n * resamples <= _SMALL else _kept)(n, resamples, seed)
+        return np.concatenate([block.astype(np.float64) @ columns for block in blocks])
+    rows, counts = np.unique(columns, axis=0, return_counts=True)
+    if len(rows) <= _FEW_ROWS:
+        drawn = np.random.default_rng([seed, n]).multinomial(n, counts / n, resamples)
+        return np.asarray(drawn @ rows, dtype=np.float64)
+    return np.concatenate([block.astype(np.float64) @ columns for block in _draw(n, resamples, seed)])
 
 
 def group_sums(values: Floats, groups: Ints | None) -> Floats:

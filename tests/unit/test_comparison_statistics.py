@@ -202,3 +202,16 @@ def test_bands_are_quarters_and_keep_equal_values_together() -> None:
     found = bands(np.array([1.0, 2, 3, 4, 5, 6, 7, 8, np.nan]), "tokens")
     assert list(found) == ["1–2 tokens"] * 2 + ["3–4 tokens"] * 2 + ["5–6 tokens"] * 2 + ["7–8 tokens"] * 2 + [None]
     assert len(set(bands(np.array([5.0] * 9 + [7.0]), ""))) == 2
+
+
+def test_many_problems_are_resampled_by_their_distinct_values() -> None:
+    d = RNG.integers(-4, 5, 6000) / 4
+    (found,) = ratio_limits(d, np.ones(6000), None, 10_000, 1)
+    half = 1.96 * float(d.std()) / 6000**0.5
+    assert found is not None
+    assert (found.low, found.high) == pytest.approx((d.mean() - half, d.mean() + half), abs=half / 20)
+
+
+def test_the_permutation_test_of_very_many_real_numbers_is_still_quick_and_valid() -> None:
+    d = RNG.normal(0.02, 1, 5000)
+    assert sign_flip(d).exact == pytest.approx(float(stats.ttest_1samp(d, 0).pvalue), abs=0.02)
