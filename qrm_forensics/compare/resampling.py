@@ -25,9 +25,9 @@ _BLOCK = 512  # resamples turned into weights at a time
 _CACHED = 1 << 25  # weights that are worth keeping, bytes
 _SMALL = 1 << 22
 _FEW_ROWS = 200
-_WORK = 1 << 26  # steps that an exact distribution may take
+_WORK = 1 << 27  # steps that an exact distribution may take
 _DISTINCT = 512  # more distinct differences than this have no common unit worth looking for
-_COARSE, _COARSEST = 1023, 31  # most and least levels that differences are rounded to where it would take more
+_COARSE = 1023  # levels that differences are rounded to where it would take more
 
 
 class SignFlip(NamedTuple):
@@ -43,10 +43,15 @@ def sign_flip(differences: Floats, groups: Ints | None = None) -> SignFlip:
     Where the two sides are exchangeable, the sign of each difference (of the sum of each group, ``groups`` [n] being
     indices 0..) is as likely to be either (Fisher 1935; Pitman 1937; the distribution by
     convolution, Pagano and Tritchler 1983, JASA 78, 435).  For differences of -1, 0 and 1 it is McNemar's exact
-    test, and its mid-p.  Differences of too fine a grain are rounded to at most 1023 levels first, which keeps the test valid.
+    test, and its mid-p.  Differences of too fine a grain are rounded to 1023 levels first, which keeps the test valid;
+    where thousands of them make that too long, the distribution is taken to be its normal limit.
     """
     sums = group_sums(differences, groups)
-    moved = _whole(sums[np.abs(sums) > 1e-12])
+    sums = sums[np.abs(sums) > 1e-12]
+    moved = _whole(sums)
+    if moved is None:
+        p = float(2 * norm.sf(abs(sums.sum()) / math.sqrt(float((sums**2).sum()))))
+        return SignFlip(p, p)
     observed = int(abs(moved.sum()))
     if observed == 0:
         return SignFlip(1.0, 1.0)
@@ -61,8 +66,8 @@ def sign_flip(differences: Floats, groups: Ints | None = None) -> SignFlip:
     return SignFlip(min(1.0, tail), min(1.0, tail - at))
 
 
-def _whole(values: Floats) -> Ints:
-    """Values as whole multiples of a common unit, int64; rounded where no coarse enough unit divides them all."""
+def _whole(values: Floats) -> Ints | None:
+    """Values as whole multiples of a common unit, int64; rounded where none is coarse enough; None where too many."""
     if not values.size:
         return np.zeros(0, dtype=np.int64)
     scaled = values / np.abs(values).min()
@@ -73,9 +78,9 @@ def _whole(values: Floats) -> Ints:
     whole = np.round(scaled * unit) if unit < 1 << 20 else scaled
     exact = unit < 1 << 20 and bool(np.abs(whole - scaled * unit).max() < 1e-6)
     if not exact or np.abs(whole).sum() * len(whole) > _WORK:
-        shares = values / np.abs(values).max()
-        levels = min(_COARSE, max(_COARSEST, int(_WORK / (len(values) * np.abs(shares).sum()))))
-        whole = np.round(shares * levels)
+        whole = np.round(values / np.abs(values).max() * _COARSE)
+        if np.abs(whole).sum() * len(whole) > _WORK:
+            return None
     found: Ints = whole[whole != 0].astype(np.int64)
     return np.asarray(found // np.gcd.reduce(found), dtype=np.int64)
 

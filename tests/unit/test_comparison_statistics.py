@@ -212,6 +212,6 @@ def test_many_problems_are_resampled_by_their_distinct_values() -> None:
     assert (found.low, found.high) == pytest.approx((d.mean() - half, d.mean() + half), abs=half / 20)
 
 
-def test_the_permutation_test_of_very_many_real_numbers_is_still_quick_and_valid() -> None:
+def test_the_permutation_test_of_very_many_real_numbers_is_its_normal_limit() -> None:
     d = RNG.normal(0.02, 1, 5000)
-    assert sign_flip(d).exact == pytest.approx(float(stats.ttest_1samp(d, 0).pvalue), abs=0.02)
+    assert sign_flip(d).exact == pytest.approx(float(stats.ttest_1samp(d, 0).pvalue), abs=0.002)
