@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qrm_forensics.export import export_table
-from qrm_forensics.measure import make_corpora, measure_groups
+from qrm_forensics.measure import make_corpora, measure_groups, warm_up
 from qrm_forensics.metrics import Metric, all_metrics
 from qrm_forensics.observing import Observer, Silent, Stopwatch
 from qrm_forensics.records import TRACE_KEY, Status
@@ -101,6 +101,11 @@ def _measure(store: Store, observer: Observer) -> None:
                 stamps[*cell, m.name] = stamp
     if not stale:
         return
+    observer.begin("measure", "machine code of the metrics (compiled once per installation)", len(metrics))
+    for m in metrics:
+        warm_up(m)
+        observer.advance()
+    observer.end()
     corpora: dict[str, Any] = {}
     learning = {m.name: m for ms in stale.values() for m in ms if m.corpus is not None}
     if learning:

@@ -14,7 +14,17 @@ import pyarrow as pa
 from qrm_forensics.errors import InputError
 from qrm_forensics.metrics import Metric, all_metrics, get_metric
 from qrm_forensics.metrics.protocol import PROBLEM_COLUMNS
-from qrm_forensics.records import KEY_FIELDS, PROBLEM_SCHEMA, TRACE_KEY, Problem
+from qrm_forensics.records import (
+    KEY_FIELDS,
+    PROBLEM_SCHEMA,
+    TRACE_KEY,
+    TRACE_SCHEMA,
+    Finish,
+    Kind,
+    Problem,
+    Trace,
+    to_table,
+)
 from qrm_forensics.store import RowGroup, Store, read_row_group
 
 #: Traces that are measured at a time, so that what the metrics share of them stays small.
@@ -62,6 +72,15 @@ def run_metrics(
             measured[m.name].append(m(batch, corpora.get(m.name)))
     keys = traces.select([f.name for f in KEY_FIELDS]).cast(pa.schema(KEY_FIELDS))
     return {name: _beside(keys, pa.concat_tables(parts)) for name, parts in measured.items()}
+
+
+def warm_up(metric: Metric) -> None:
+    """Have the machine code of a metric compiled (once per installation, numba keeps it) or loaded."""
+    said = "Wait, so 2 + 2 = 4. The answer is \\boxed{4}. " * 30 + "</think>"
+    trace = Trace("warm-up", "warm-up", "1", 0, 0, "2 + 2?", said, Finish.STOP)
+    problem = Problem("warm-up", "1", "2 + 2?", "2 + 2?", "4", Kind.MATH, None, None)
+    traces = to_table([trace], TRACE_SCHEMA)
+    metric(with_problems(traces, {("warm-up", "1"): problem}), make_corpus_of(metric, traces))
 
 
 def make_corpus_of(metric: Metric, traces: pa.Table) -> Any:
