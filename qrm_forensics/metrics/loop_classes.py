@@ -128,14 +128,13 @@ def reference_type(unit: Unit, loop_class: str) -> str:
 def _is_tautology(twice: str) -> bool:
     """Whether a word for equality stands between twice the same, which together are most of a copy."""
     tokens = [t.lower() for t in _TOKEN.findall(twice[:400])]
-    said = [t for t in tokens if t not in _CONNECTIVES and t not in ",.!?;"]
+    least = 0.3 * sum(t not in _CONNECTIVES and t not in ",.!?;" for t in tokens)
     for k, token in enumerate(tokens):
-        if token in _EQUALS:
-            size = 1
-            while 2 * size <= len(tokens) // 2 and size <= k and tokens[k - size : k] != tokens[k + 1 : k + 1 + size]:
-                size += 1
-            if tokens[k - size : k] == tokens[k + 1 : k + 1 + size] and size <= k:
-                if 2 * (2 * size + 1) >= 0.6 * len(said) and tokens[k - 1] not in ",.":
+        if token not in _EQUALS:
+            continue
+        for size in range(1, min(k, len(tokens) // 4) + 1):
+            if 2 * size + 1 >= least and tokens[k - 1] not in ",.":
+                if tokens[k - size : k] == tokens[k + 1 : k + 1 + size]:
                     return True
     return False
 

@@ -29,8 +29,11 @@ from qrm_forensics.metrics.scan import Scan, Tokens, scan_text
 MIN_EVIDENCE, MIN_COPIES = 180.0, 3.3
 #: An exact loop (such a share of equal tokens) needs less: so much evidence, and copies of a short and of a long unit.
 EXACT_SHARE, EXACT_EVIDENCE, EXACT_COPIES, EXACT_COPIES_LONG = 0.97, 100.0, 4.0, 2.0
-#: A loop with a counter needs more, and so many words to each step; with less it is an enumeration.
-COUNTER_EVIDENCE, WORDS_PER_STEP = 220.0, 5.0
+#: Every loop: that share of equal tokens, which chance reaches only in two-letter alphabets.
+LEAST_SHARE = 0.6
+#: A loop with a counter needs more, and to each step so many tokens that are no digits (words, where it shows only
+#: with the numbers masked); with less it is an enumeration.
+COUNTER_EVIDENCE, FIXED_PER_STEP, WORDS_PER_STEP = 220.0, 2.5, 5.0
 #: There is a counter if it takes so many steps to a copy.
 STEPS = 0.4
 #: What a number takes away that is new copy after copy, and a token at a lag that is no multiple of the period.
@@ -102,7 +105,9 @@ def find_episodes(tokens: Tokens) -> list[Episode]:
             continue
         steps, new = loop_episodes.progress(x2, tokens.starts, tokens.ends, links2, start, end, s.period)
         evidence, counted = s.evidence(new), steps >= STEPS * s.copies
-        if s.is_loop(evidence, counted=counted):
+        if counted and _other_than_digits(x2[start:end]) < FIXED_PER_STEP * s.copies:
+            continue
+        if s.is_loop(evidence, counted=counted) and loop_episodes.regular(x2, start, end, s.period):
             found.append(_episode(x2, tokens.ids, links2, s, evidence, counted))
     for start, end, score in _stretches(x3, links3, spans3, scores3, MIN_ENUMERATION):
         first, last = int(at[start]), int(at[end])
@@ -119,9 +124,13 @@ def find_episodes(tokens: Tokens) -> list[Episode]:
         if counted and s.is_loop(evidence, counted=True):
             found = [e for e in found if e not in there]
             found.append(_in_tokens(_episode(x3, x3, links3, s, evidence, True), at, 2))
-        elif not there:
+        elif not there and s.copies <= 2 * np.count_nonzero(x3[start:end] == loop_kernels.NUMBER) < 1.8 * (end - start):
             found.append(_in_tokens(_episode(x3, x3, links3, s, score, False), at, 3))
     return _apart(found)
+
+
+def _other_than_digits(x: Ints) -> int:
+    return int(np.count_nonzero((x < ord("0")) | (x > ord("9"))))
 
 
 def find_episodes_of_ids(token_ids: npt.NDArray[Any]) -> list[Episode]:
@@ -134,7 +143,7 @@ def find_episodes_of_ids(token_ids: npt.NDArray[Any]) -> list[Episode]:
     for start, end, score in _stretches(x, links, spans, scores, EXACT_EVIDENCE):
         s = _Stretch(start, end, score, *loop_episodes.measure(links, start, end))
         evidence = s.evidence(0)
-        if s.is_loop(evidence, counted=False):
+        if s.is_loop(evidence, counted=False) and loop_episodes.regular(x, start, end, s.period):
             found.append(_episode(x, x, links, s, evidence, False))
     return _apart(found)
 
@@ -155,6 +164,8 @@ class _Stretch:
         return self.score - NEW_NUMBER * new_numbers - STRAY * self.stray
 
     def is_loop(self, evidence: float, *, counted: bool) -> bool:
+        if self.equal < LEAST_SHARE:
+            return False
         if counted:
             return evidence >= COUNTER_EVIDENCE and self.copies >= MIN_COPIES
         exact = self.equal >= EXACT_SHARE
@@ -166,7 +177,7 @@ class _Stretch:
 def _stretches(
     x: Ints, links: Ints, spans: Ints, scores: npt.NDArray[np.float64], min_score: float
 ) -> Iterator[tuple[int, int, float]]:
-    if scores.sum() >= min_score:
+    if len(spans):
         for start, end, score in loop_episodes.stretches(x, links, spans, scores).tolist():
             if score >= min_score:
                 yield int(start), int(end), score

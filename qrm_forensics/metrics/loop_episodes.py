@@ -23,6 +23,10 @@ NEAR, FRACTION = 0.06, 1 / 7
 MAX_LOST = 3
 #: Walking back to the onset: the penalty of a token that differs, and the drop that ends it.
 BACK_PENALTY, BACK_DROP = 1.0, 10.0
+#: Tokens that are looked at for regularity, and by how much of the way to certainty a lag must beat chance.
+SAMPLE, REGULAR = 2048, 0.15
+#: Share of one token among those that repeat it alone.
+ALONE = 0.72
 #: Copies that are looked at for an undisturbed one.
 COPIES = 32
 
@@ -134,6 +138,36 @@ def measure(links, start, end):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
+def regular(x, start, end, period):  # type: ignore[no-untyped-def]
+    """Whether the tokens recur at one lag more than their few kinds alone would make them.
+
+    Tokens of two or three kinds recur by chance wherever one looks for the best lag.  So where one token in
+    four equals another at random, a single lag must do better than that, unless one token
+    is repeated and that is all.
+    """
+    size = min(np.int64(end - start), SAMPLE)
+    a = (start + end - size) // 2
+    counts = np.zeros(256, np.int64)
+    for i in range(a, a + size):
+        counts[x[i] & 255] += 1
+    chance = 0.0
+    for c in counts:
+        chance += (c / size) ** 2
+    if chance < 0.25 or counts.max() >= ALONE * size:
+        return True
+    best = 0.0
+    for k in range(65):
+        lag = k if k > 0 else period
+        if lag < 1 or 4 * lag > size:
+            continue
+        equal = 0
+        for i in range(a + lag, a + size):
+            equal += x[i] == x[i - lag]
+        best = max(best, equal / (size - lag))
+    return best - chance >= REGULAR * (1 - chance)
+
+
+@njit(cache=True, nogil=True)
 def _period(counts, linked):  # type: ignore[no-untyped-def]
     """The commonest lag, or the one near a fraction of it that enough tokens have: noise hides the latest copy."""
     most = np.argmax(counts)
@@ -171,7 +205,7 @@ def _value(x2, a, b):  # type: ignore[no-untyped-def]
 def _one_counter(values, deltas, places, period):  # type: ignore[no-untyped-def]
     """(steps, others) among new numbers, what each has changed by, and where it stands.
 
-    A counter is at one number throughout a copy, so it advances only half a period after it did last.
+    A counter is at one number throughout a copy, so it advances only a third of a period after it did last.
     """
     # The most frequent difference, if one has a majority (Boyer and Moore); without one any will do.
     step = np.int64(0)
@@ -202,7 +236,7 @@ def _one_counter(values, deltas, places, period):  # type: ignore[no-untyped-def
             advances = False
         else:
             # a copy or two may have lost their number to noise
-            due = 2 * (places[k] - since) > period
+            due = 3 * (places[k] - since) > period
             expected = due and step != 0 and ahead % step == 0 and 0 < ahead // step <= MAX_LOST
             advances = expected
         if expected:

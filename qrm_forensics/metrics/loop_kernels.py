@@ -41,6 +41,8 @@ X_DROP = 24.0
 YOUNG, LOST = 20.0, 8.0
 #: Where a segment asks whether a smaller lag would do as well, and up to which one all are tried.
 SETTLED, SHORT_LAGS = 30.0, 48
+#: How many tokens decide that, and how many of them may differ.
+RECENT, MOST_WRONG = 24, 9
 #: So many tokens may pass for noise though hardly any recurs.
 BRIDGE = 20
 #: How far the lag may move at a mismatch, and how many tokens decide it.
@@ -73,7 +75,7 @@ class Walk(NamedTuple):
 
 
 #: For the stream with numbers masked, which is followed everywhere; for the tokens, where that one repeats; and for ids.
-WALK_MASKED = Walk(0.7, 0.7, 5, 6, 5.0, 0.15, 6, 8)
+WALK_MASKED = Walk(0.7, 0.7, 6, 8, 5.0, 0.15, 6, 8)
 WALK_TOKENS = Walk(0.7, 2.0, 2, 0, 8.0, 0.4, 12, 30)
 WALK_IDS = Walk(0.7, 0.7, 4, 6, 8.0, 0.4, 8, 30)
 
@@ -87,42 +89,35 @@ def masked_streams(low, kinds, codes, starts, ends, connective):  # type: ignore
     x3 = np.empty(m, np.int32)
     at = np.empty(m + 1, np.int32)
     n = 0
-    run = 0
+    run = 0  # digits so far in the number
     end = -1
     for i in range(m):
         v = low[i]
-        if kinds[i] == _DIGIT_KIND:
-            x2[i] = v
-            if 0 < run < NUMBER_DIGITS and starts[i] == end:
-                run += 1
-                end = ends[i]
-                continue
-            run = 1
-            end = ends[i]
-            x3[n] = NUMBER
-        else:
-            run = 0
-            if connective[codes[i]]:
-                v = np.int32(CONNECTIVE)
-            x2[i] = v
-            x3[n] = v
+        if connective[codes[i]]:
+            v = np.int32(CONNECTIVE)
+        x2[i] = v
+        digit = kinds[i] == _DIGIT_KIND
+        more = digit & (run > 0) & (run < NUMBER_DIGITS) & (starts[i] == end)
+        run = digit * (1 + run * more)
+        end = ends[i]
+        # What goes on with a number is written over by what comes next.
+        x3[n] = np.int32(NUMBER) if digit else v
         at[n] = i
-        n += 1
+        n += 1 - more
     at[n] = m
     return x2, x3[:n], at[: n + 1]
 
 
 @njit(cache=True, nogil=True)
-def follow(x, lo, hi, walk, links, spans, scores, count):  # type: ignore[no-untyped-def]
+def follow(x, lo, hi, walk, table, links, spans, scores, count):  # type: ignore[no-untyped-def]
     """Find the segments of x[lo:hi]; writes links, spans[k] = (start, end) and scores[k] from k = count on.
 
-    Returns the new count.  At a mismatch the lag may move by up to SHIFT, where the next WINDOW tokens agree
+    Returns the new count.  ``table`` (2 ** TABLE_BITS,) uint32 is zero, or was used for this x before lo.  At a mismatch the lag may move by up to SHIFT, where the next WINDOW tokens agree
     better; a k-gram that recurs at a lag not far from the present one (an eighth of it, and four
     tokens) moves it too.
     """
     # An entry is a position in its low bits and a tag of the hash above them.  A false one would have to be
     # false for some k-grams in a row to begin a walk, and the walk then compares the tokens.
-    table = np.zeros(1 << TABLE_BITS, np.uint32)
     base = np.uint64(0xD1342543DE82EF95)
     mix = np.uint64(0x9E3779B97F4A7C15)
     tag_bits = np.uint64(0xFFFFFFFF ^ POSITION)
@@ -154,18 +149,15 @@ def follow(x, lo, hi, walk, links, spans, scores, count):  # type: ignore[no-unt
         now = np.uint64(i + 1) & position
         table[slot] = np.uint32(tag | now)
         h = h - power * np.uint64(x[i - K + 1] + 1)
-        d = 0
-        if (entry & tag_bits) == tag and (entry & position) != 0:
-            d = np.int64((now - entry) & position)
-            if d > i - lo:
-                d = 0
+        # Without branches, which here would be guessed wrong half the time; an empty entry gives a lag beyond lo.
+        d = np.int64((now - entry) & position)
+        d = d * ((entry & tag_bits) == tag) * (d <= i - lo)
         if lag == 0:
-            if d == 0:
-                run = 0
-                continue
-            run = run + 1 if d == last else 1
+            run = run * (d == last) + (d != 0)
             last = d
-            if run < walk.start_run or (run - walk.start_run) & 7 or not _promising(x, i, d, hi, walk.ahead):
+            if run < walk.start_run:
+                continue
+            if (run - walk.start_run) & 7 or not _promising(x, i, d, hi, walk.ahead):
                 continue
         else:
             j = i - lag
@@ -208,7 +200,7 @@ def follow(x, lo, hi, walk, links, spans, scores, count):  # type: ignore[no-unt
                                 if score > best:
                                     best = score
                                     best_at = i
-            run = run + 1 if d == last else 1
+            run = run * (d == last) + (d != 0)
             last = d
             if best - score > min(walk.young + walk.slope * best, X_DROP):
                 count = _close(links, spans, scores, count, start, best_at, i + 1, best, walk.min_length)
@@ -286,33 +278,38 @@ def _fundamental(x, i, lag, lo):  # type: ignore[no-untyped-def]
 
     Noise hides the latest copy now and then, and a walk begins at a multiple of the period.
     """
+    # A part of the unit that recurs within it is no period: the smaller lag must do about as well.
+    wrong = 3
+    for k in range(RECENT):
+        wrong += x[i - k] != x[i - k - lag] if i - k - lag >= lo else 1
+    wrong = min(wrong, MOST_WRONG)
     for other in range(1, min(lag, SHORT_LAGS)):
-        if _recurs(x, i, other, lo):
+        if _recurs(x, i, other, lo, wrong):
             return other
     for q in range(8, 1, -1):
         centre = (lag + (q >> 1)) // q
         if centre + q < SHORT_LAGS:
             continue
         for s in range(2 + q):
-            if centre - s >= SHORT_LAGS and _recurs(x, i, centre - s, lo):
+            if centre - s >= SHORT_LAGS and _recurs(x, i, centre - s, lo, wrong):
                 return centre - s
-            if SHORT_LAGS <= centre + s < lag and _recurs(x, i, centre + s, lo):
+            if SHORT_LAGS <= centre + s < lag and _recurs(x, i, centre + s, lo, wrong):
                 return centre + s
     return lag
 
 
 @njit(cache=True, nogil=True)
-def _recurs(x, i, lag, lo):  # type: ignore[no-untyped-def]
-    """Whether at least 15 of the 24 tokens up to i equal those a lag earlier, two of the last three among them."""
-    if i - 23 - lag < lo:
+def _recurs(x, i, lag, lo, wrong):  # type: ignore[no-untyped-def]
+    """Whether all but ``wrong`` of the RECENT tokens up to i equal those a lag earlier, and two of the last three."""
+    if i - RECENT + 1 - lag < lo:
         return False
-    left = 9
+    left = wrong
     for k in range(3):
         if x[i - k] != x[i - k - lag]:
             left -= 1
-    if left < 8:
+    if left < wrong - 1 or left < 0:
         return False
-    for k in range(3, 24):
+    for k in range(3, RECENT):
         if x[i - k] != x[i - k - lag]:
             if left == 0:
                 return False
@@ -392,7 +389,7 @@ def segments_of_text(x2, x3, at):  # type: ignore[no-untyped-def]
     links3 = np.zeros(n, np.int32)
     spans3 = np.empty((n // WALK_MASKED.min_length + 2, 2), np.int32)
     scores3 = np.empty(n // WALK_MASKED.min_length + 2, np.float64)
-    count3 = follow(x3, 0, n, WALK_MASKED, links3, spans3, scores3, 0)
+    count3 = follow(x3, 0, n, WALK_MASKED, np.zeros(1 << TABLE_BITS, np.uint32), links3, spans3, scores3, 0)
     blocks = n // BLOCK + 1
     hot = np.zeros(blocks, np.uint8)
     kept = 0
@@ -416,6 +413,8 @@ def segments_of_text(x2, x3, at):  # type: ignore[no-untyped-def]
     spans2 = np.empty((m // WALK_TOKENS.min_length + 2, 2), np.int32)
     scores2 = np.empty(m // WALK_TOKENS.min_length + 2, np.float64)
     count2 = 0
+    # What an earlier region left in the table lies before the region, and is passed over for that.
+    table = np.zeros(1 << TABLE_BITS, np.uint32)
     k = 0
     while k < blocks:
         if not hot[k]:
@@ -425,7 +424,7 @@ def segments_of_text(x2, x3, at):  # type: ignore[no-untyped-def]
         while k < blocks and hot[k]:
             k += 1
         b = min(k * BLOCK, n)
-        count2 = follow(x2, at[a], at[b], WALK_TOKENS, links2, spans2, scores2, count2)
+        count2 = follow(x2, at[a], at[b], WALK_TOKENS, table, links2, spans2, scores2, count2)
     return links2, spans2[:count2], scores2[:count2], links3, spans3[:kept], scores3[:kept]
 
 
@@ -436,5 +435,5 @@ def segments_of_ids(x):  # type: ignore[no-untyped-def]
     links = np.zeros(m, np.int32)
     spans = np.empty((m // WALK_IDS.min_length + 2, 2), np.int32)
     scores = np.empty(m // WALK_IDS.min_length + 2, np.float64)
-    count = follow(x, 0, m, WALK_IDS, links, spans, scores, 0)
+    count = follow(x, 0, m, WALK_IDS, np.zeros(1 << TABLE_BITS, np.uint32), links, spans, scores, 0)
     return links, spans[:count], scores[:count]
