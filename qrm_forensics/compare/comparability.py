@@ -28,6 +28,7 @@ from qrm_forensics.compare.alignment import Aligned, align, benchmarks, check_it
 from qrm_forensics.compare.items import Side, listed
 from qrm_forensics.compare.rules import ALLOWABLE, DEFAULT, Rules
 from qrm_forensics.compare.sentences import Reason, reason
+from qrm_forensics.records import Coverage
 
 
 class CheckStatus(StrEnum):
@@ -122,6 +123,7 @@ def check(baseline: Side, candidate: Side, rules: Rules = DEFAULT) -> Comparabil
             aligned = align(baseline, candidate, counts.benchmark)
             found += [_hashes(aligned, "gold"), _hashes(aligned, "prompts"), _samples(aligned), _seeds(aligned)]
             found += [_truncated(aligned, rules), _planned(aligned, rules)]
+            found += [_coverage(baseline, candidate, counts.benchmark)]
     found += _made_with(baseline, candidate)
     found += [_age(baseline, candidate, rules), _versions(baseline, candidate)]
     same = identical(baseline, candidate)
@@ -184,6 +186,15 @@ def _problems(s: Shared, rules: Rules) -> Check:
         said = reason("check_too_few_shared", shared=s.shared, share=100 * share, limit=limit)
         severity = Severity.BLOCKS
     return _checked("problems", CheckStatus.DIFFERS, severity, shown, said, s.benchmark)
+
+
+def _coverage(baseline: Side, candidate: Side, benchmark: str) -> Check:
+    """Which part of the benchmark each side answered.  A choice is no reason to refuse: it may have been blind."""
+    sides = [side.facts.coverage.get(benchmark) for side in (baseline, candidate)]
+    shown = [_shown(side) for side in sides]
+    if Coverage.SELECTED in sides:
+        return _checked("coverage", CheckStatus.INFO, Severity.WARNS, shown, reason("check_coverage"), benchmark)
+    return _checked("coverage", CheckStatus.INFO, Severity.INFO, shown, None, benchmark)
 
 
 def _hashes(aligned: Aligned, name: str) -> Check:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import pandas as pd
@@ -55,6 +55,7 @@ class Facts:
     settings without the token limit (temperature, top_p, top_k) as text.  ``scorer`` names what made the
     verdicts, ``engine`` what made the responses.  ``created``: when the responses were made, ISO 8601.
     ``request_hash`` identifies the run, ``content_hash`` the items.  ``blessed``: when the baseline file was written.
+    ``coverage``: benchmark -> which part of it was answered (``full``, ``prefix``, ``selected``, ``unknown``).
     """
 
     name: str
@@ -72,6 +73,7 @@ class Facts:
     versions: dict[str, str]
     content_hash: str
     blessed: str | None = None
+    coverage: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from qrm_forensics.benchmarks.coverage import coverage
 from qrm_forensics.compare.items import (
     ITEM_SCHEMA,
     Facts,
@@ -148,7 +149,22 @@ def _facts(store: Store, variant: Variant, items: pd.DataFrame) -> Facts:
         request_hash=str(study["request_hash"]),
         versions={str(k): str(v) for run in runs for k, v in dict(run.get("versions", {})).items()},
         content_hash=content_hash(items),
+        coverage=_coverage(store, items),
     )
+
+
+def _coverage(store: Store, items: pd.DataFrame) -> dict[str, str]:
+    """Which part of each benchmark was answered, as the report says it."""
+    size_known: dict[str, bool] = store.study["request"].get("size_known", {})
+    known: dict[str, list[str]] = {}
+    for benchmark, problem_id in store.problems():
+        known.setdefault(benchmark, []).append(problem_id)
+    return {
+        str(benchmark): str(
+            coverage(set(ids), known.get(str(benchmark)) if size_known.get(str(benchmark), True) else None)
+        )
+        for benchmark, ids in items.groupby("benchmark", sort=False)["problem_id"]
+    }
 
 
 _DECODING = ("temperature", "top_p", "top_k")

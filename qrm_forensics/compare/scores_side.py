@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from qrm_forensics.benchmarks.coverage import coverage
 from qrm_forensics.compare.items import Facts, Side, content_hash, items_frame, listed
 from qrm_forensics.compare.run_side import named_figures
 from qrm_forensics.errors import InputError
@@ -55,5 +56,6 @@ def scores_side(path: Path, model: str | None) -> Side:
         request_hash=None,
         versions={},
         content_hash=content_hash(items),
+        coverage={str(b): str(coverage(set(ids), None)) for b, ids in items.groupby("benchmark")["problem_id"]},
     )
     return Side(facts, items)

@@ -76,6 +76,8 @@ SENTENCES: Mapping[str, str] = MappingProxyType(
         "check_prompts": "The prompts of {n} shared problem(s) differ: {names}.",
         "check_gold_unknown": "Whether the reference answers of {n} shared problem(s) are the same is not known.",
         "check_prompts_unknown": "Whether the prompts of {n} shared problem(s) are the same is not known.",
+        "check_coverage": "These are problems that somebody chose. Where they were chosen by how a checkpoint answered, "
+        "a difference on them says nothing about the benchmark.",
         "check_samples": "Samples per problem differ; every problem counts once, with the mean of its samples.",
         "check_seeds": "Other seeds of sampling: part of what moved is the sampling.",
         "check_truncated_unknown": "Whether responses were cut off at the token limit is not known.",

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from qrm_forensics.compare.sides import load_side
+from qrm_forensics.compare.comparison import compare
+from qrm_forensics.compare.sides import load_side, run_side
 from qrm_forensics.errors import InputError
 from qrm_forensics.export import export_table
 from qrm_forensics.importers import detect_format, has_responses, import_run, notices
@@ -169,3 +170,13 @@ def test_several_files_and_samples(tmp_path: Path) -> None:
     table(tmp_path, f"{HEAD},level\nm-awq-w3g128,d,0,1,4\n", "c.csv")
     with pytest.raises(InputError, match=r"c.csv: row 2: problem 'idx-0' has another level than in b.csv: row 2"):
         import_run([tmp_path / "b.csv", tmp_path / "c.csv"], tmp_path / "other")
+
+
+def test_problems_that_somebody_chose_are_said_to_be(tmp_path: Path) -> None:
+    path = table(tmp_path, "\n".join([HEAD, *(f"{m},SUMS,{i},{m == 'a'}" for m in "ab" for i in (0, 3, 7))]) + "\n")
+    sides = [load_side(f"{path}::{model}") for model in "ab"]
+    assert [side.facts.coverage for side in sides] == [{"SUMS": "selected"}] * 2
+    assert "coverage" in [c.name for c in compare(*sides).comparability.warnings]
+    (tmp_path / "whole").mkdir()
+    whole = import_run([two_models(tmp_path / "whole")], tmp_path / "run")
+    assert run_side(whole, "bf16").facts.coverage == {"SUMS": "unknown"}

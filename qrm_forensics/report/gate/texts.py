@@ -95,6 +95,8 @@ class GateTexts:
         """What a side has in a check, with the few words of it that are ours translated."""
         if shown == "not known":
             return self.say("value.not_known")
+        if self.texts.has(f"coverage.{shown}"):
+            return self.texts.text(f"coverage.{shown}")
         counted = _COUNTED.fullmatch(shown)
         return shown if counted is None else self.say("value.counted", known=counted[1], of=counted[2])
 
