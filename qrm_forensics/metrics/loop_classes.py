@@ -88,9 +88,9 @@ def classify(unit: Unit) -> str:
     tokens = [t.lower() for t in _TOKEN.findall(text)]
     words = [t for t in tokens if t[-1].isalpha()]
     digits = any(t[0].isdigit() for t in tokens)
-    if not digits and len(words) <= 4 and len(tokens) <= 8 and len(set(words) - _CONNECTIVES) <= 1:
-        if len(set(tokens)) <= 4:
-            return "wait-loop" if unit.says_wait else "single token/character"
+    alone = len(words) <= 4 and len(tokens) <= 8 and len(set(tokens)) <= 4 and len(set(words) - _CONNECTIVES) <= 1
+    if alone and not digits:
+        return "wait-loop" if unit.says_wait else "single token/character"
     sentences = len(_SENTENCE_END.findall(text))
     if (sentences or len(words) < 3) and _is_tautology(unit.twice):
         return "tautology"
@@ -133,9 +133,9 @@ def _is_tautology(twice: str) -> bool:
         if token not in _EQUALS:
             continue
         for size in range(1, min(k, len(tokens) // 4) + 1):
-            if 2 * size + 1 >= least and tokens[k - 1] not in ",.":
-                if tokens[k - size : k] == tokens[k + 1 : k + 1 + size]:
-                    return True
+            most = 2 * size + 1 >= least and tokens[k - 1] not in ",."
+            if most and tokens[k - size : k] == tokens[k + 1 : k + 1 + size]:
+                return True
     return False
 
 

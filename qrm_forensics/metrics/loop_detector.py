@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qrm_forensics.metrics import lexemes, loop_episodes, loop_kernels
+from qrm_forensics.metrics import lexemes, loop_counters, loop_episodes, loop_kernels
 from qrm_forensics.metrics.loop_classes import Unit, classify, reference_type
 from qrm_forensics.metrics.scan import Scan, Tokens, scan_text
 
@@ -103,7 +103,7 @@ def find_episodes(tokens: Tokens) -> list[Episode]:
         s = _Stretch(start, end, score, *loop_episodes.measure(links2, start, end))
         if s.copies < EXACT_COPIES_LONG:
             continue
-        steps, new = loop_episodes.progress(x2, tokens.starts, tokens.ends, links2, start, end, s.period)
+        steps, new = loop_counters.progress(x2, tokens.starts, tokens.ends, links2, start, end, s.period)
         evidence, counted = s.evidence(new), steps >= STEPS * s.copies
         if counted and _other_than_digits(x2[start:end]) < FIXED_PER_STEP * s.copies:
             continue
@@ -119,7 +119,7 @@ def find_episodes(tokens: Tokens) -> list[Episode]:
         s = _Stretch(start, end, score, *loop_episodes.measure(links3, start, end))
         if s.copies < ENUMERATION_COPIES:
             continue
-        steps, new, words = loop_episodes.progress_masked(x2, x3, at, links3, start, end, s.period)
+        steps, new, words = loop_counters.progress_masked(x2, x3, at, links3, start, end, s.period)
         evidence, counted = s.evidence(new), steps >= STEPS * s.copies and words >= WORDS_PER_STEP * s.copies
         if counted and s.is_loop(evidence, counted=True):
             found = [e for e in found if e not in there]

@@ -394,9 +394,9 @@ def segments_of_text(x2, x3, at):  # type: ignore[no-untyped-def]
     hot = np.zeros(blocks, np.uint8)
     kept = 0
     for s in range(count3):
-        a = np.int64(spans3[s, 0])
-        b = np.int64(spans3[s, 1])
-        lag = np.int64(links3[a] >> 2)
+        a = int(spans3[s, 0])
+        b = int(spans3[s, 1])
+        lag = int(links3[a]) >> 2
         if at[b] - at[a] < MIN_REGION or b - a < REGION_SHARE * lag:
             continue
         spans3[kept, 0] = a
