@@ -1,14 +1,20 @@
-r"""What is settled without algebra agrees with math-verify, and the lenient short cut with the whole text."""
+r"""What is settled without algebra, and what the grader says of whole responses, is what math-verify says."""
 
 from __future__ import annotations
 
+import functools
+import os
+from collections.abc import Iterator
 from fractions import Fraction
+from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qrm_forensics.answers import find_boxed, normalise, settle
-from qrm_forensics.score import _only_number, math_worker
+from qrm_forensics.records import Finish, Kind, Problem, Status, Trace
+from qrm_forensics.score import Grader
 from qrm_forensics.score.shield import refusal
 
 integers = st.integers(-(10**7), 10**7)
@@ -46,10 +52,18 @@ def same_or_near(draw: st.DrawFn) -> tuple[str, str]:
     return draw(numerals(a)), draw(numerals(draw(near)))
 
 
+@functools.cache
+def targets() -> list[Any]:
+    from math_verify import ExprExtractionConfig, LatexExtractionConfig
+
+    return [LatexExtractionConfig(boxed_match_priority=0), ExprExtractionConfig()]
+
+
 def math_verify_says(gold: str, text: str) -> bool:
-    reply = math_worker.judge({"text": text, "gold": gold, "exacting": False})
-    assert "error" not in reply
-    return bool(reply["equal"])
+    """What lighteval's extractive match says of a whole response, by the library alone."""
+    from math_verify import parse, verify
+
+    return bool(verify(parse(f"\\boxed{{{gold}}}", targets()), parse(text, targets()), float_rounding=5))
 
 
 @settings(max_examples=150, deadline=None)
@@ -68,33 +82,123 @@ def test_two_spellings_of_a_number_are_settled_as_equal(data: st.DataObject, val
     assert settled is not None and settled.equal
 
 
-MARKS = r"$ $$ \[ \] \( \) { } % 5 17 0.5 \frac{1}{2} and or , answer: = x . \ [ ] \text{so} </think> \$ ** \\ boxed"
-WORDS = ("\n", " ", "the answer is ", "Final answer: ", "final answer is ", "I hope", " percent")
-PIECES = st.sampled_from([*MARKS.split(), *WORDS])
-around = st.lists(PIECES, max_size=9).map("".join)
-plain = st.sampled_from(
-    ["7", "-7", "07", "0.5", "12.50", r"\frac{1}{2}", r"\dfrac{3}{4}", r"-\frac{6}{4}", "1234", " 3 "]
-)
+# Answers of every kind that benchmarks have; each list holds some that are equal and some that only look so.
+ANSWERS = [
+    [
+        "7",
+        "07",
+        "7.0",
+        "7.000001",
+        "7.00001",
+        "$7$",
+        "7^\\circ",
+        "7\\%",
+        "7 \\text{ cm}",
+        "x=7",
+        "\\text{7}",
+        "\\frac{14}{2}",
+        "-7",
+    ],
+    [
+        "\\frac{1}{2}",
+        "\\dfrac12",
+        "0.5",
+        ".5",
+        "1/2",
+        "50\\%",
+        "0.50000001",
+        "-\\frac{1}{2}",
+        "\\frac{2}{4}",
+        "2^{-1}",
+        "0,5",
+    ],
+    ["1,234", "1234", "1{,}234", "1,\\!234", "\\$1234", "1, 234", "1 234", "1234.00", "12,34"],
+    ["(1,2)", "(1, 2)", "[1,2]", "1,2", "\\{1,2\\}", "\\{2,1\\}", "2,1", "(1,2]", "\\left(1,2\\right)", "x=1,y=2"],
+    [
+        "\\begin{pmatrix}1\\\\2\\end{pmatrix}",
+        "\\begin{pmatrix} 1 \\\\ 2 \\end{pmatrix}",
+        "\\begin{bmatrix}1\\\\2\\end{bmatrix}",
+        "(1,2)",
+    ],
+    ["3\\sqrt{2}", "3 \\sqrt 2", "\\sqrt{18}", "4.24264", "3\\sqrt{3}", "\\sqrt{9}\\sqrt{2}", "3\\cdot 2^{1/2}"],
+    ["1\\frac{1}{2}", "\\frac{3}{2}", "1.5", "1 \\frac12", "\\frac{12}{8}", "\\frac{1}{2}"],
+    ["\\pi", "2\\pi", "\\frac{2\\pi}{2}", "3.14159", "3.1416", "180^\\circ"],
+    ["x^2-1", "(x-1)(x+1)", "-1 + x^2", "y=x^2-1", "x^2", "x^2-1=0"],
+    ["\\text{Evelyn}", "Evelyn", "\\text{evelyn}", "E", "\\text{(C)}", "C", "(C)", "\\text{Navin}"],
+    ["x \\in [-2,7]", "[-2,7]", "-2 \\le x \\le 7", "[-2,7)", "(-\\infty, 7]", "x \\leq 7"],
+    ["1 \\pm \\sqrt{19}", "1+\\sqrt{19}, 1-\\sqrt{19}", "1 + \\sqrt{19}", "5.3589, -3.3589"],
+    ["5_7", "5", "4210_{5}", "4210_5", "555", "6+9i", "9i+6", "6-9i"],
+]
+PLACES = [
+    "$\\boxed{@}$",
+    "\\[\n\\boxed{@}\n\\]",
+    "\\(x = \\boxed{@}\\)",
+    "\\boxed{@}",
+    "\\boxed{@",
+    "**Answer:** @",
+    "$@$",
+]
+PLACES += [
+    "the answer is @.",
+    "Final answer: $@$",
+    "= @",
+    " @ ",
+    "\\boxed{9} or \\boxed{@}",
+    "\\boxed{@}, \\boxed{@}",
+    "@\\%",
+]
+TALK = [
+    "<think>\n",
+    "</think>\n",
+    "\n",
+    ". So ",
+    "Wait, ",
+    "we get 5. ",
+    "\\boxed{}",
+    "put it in \\boxed{}",
+    "$x$",
+    "It is 12 ",
+    "%",
+    " I hope",
+    "",
+]
 
 
-@settings(max_examples=300, deadline=None)
-@given(around, plain, around, st.sampled_from(["7", r"\frac12", "17", "5", r"\frac{3}{4}", "12.5", "3", "{1,2}"]))
-def test_the_short_cut_says_what_the_whole_text_says(before: str, number: str, after: str, gold: str) -> None:
-    text = before + "\\boxed{" + number + "}" + after
-    found = _only_number(text)
-    if found is None:
-        return
-    settled = settle(gold, found)
-    whole = math_verify_says(gold, text)
-    assert whole == math_verify_says(gold, "\\boxed{" + found + "}")
-    assert settled is None or settled.equal == whole
+@st.composite
+def graded_texts(draw: st.DrawFn) -> tuple[str, str]:
+    kind = draw(st.sampled_from(ANSWERS))
+    talk = st.sampled_from(TALK)
+    text = draw(talk) + draw(talk)
+    for _ in range(draw(st.integers(1, 3))):
+        answer = draw(st.sampled_from(kind) | st.sampled_from(draw(st.sampled_from(ANSWERS))))
+        text += draw(st.sampled_from(PLACES)).replace("@", answer) + draw(talk) + draw(talk)
+    return draw(st.sampled_from(kind)), text
 
 
-def test_the_short_cut_is_taken_for_ordinary_answers() -> None:
-    assert _only_number("<think>12 + 5 = 17</think>\nThe answer is $\\boxed{17}$.") == "17"
-    assert _only_number("put it in \\boxed{} \\boxed{17}") is None
-    assert _only_number("$\\boxed{17}$ %") is None
-    assert _only_number("\\boxed{17") is None
+@pytest.fixture(scope="module")
+def grader() -> Iterator[Grader]:
+    with Grader() as grader:
+        yield grader
+
+
+def lenient(grader: Grader, gold: str, text: str) -> Status:
+    problem = Problem("b", "1", "", "", gold, Kind.MATH, None, None)
+    return grader.score(problem, Trace("v", "b", "1", 0, 0, "", text, Finish.STOP), "lenient").status
+
+
+@settings(max_examples=int(os.environ.get("QRM_VERDICT_EXAMPLES", "250")), deadline=None)
+@given(example=graded_texts())
+def test_lenient_verdicts_are_those_of_math_verify_on_the_whole_text(grader: Grader, example: tuple[str, str]) -> None:
+    gold, text = example
+    assert (lenient(grader, gold, text) == Status.CORRECT) == math_verify_says(gold, text)
+
+
+@settings(max_examples=150, deadline=None)
+@given(pair=same_or_near() | st.tuples(numerals(), numerals()), place=st.sampled_from(PLACES))
+def test_numbers_in_every_place_are_judged_as_by_math_verify(grader: Grader, pair: tuple[str, str], place: str) -> None:
+    gold, answer = pair
+    text = "so " + place.replace("@", answer) + "\n"
+    assert (lenient(grader, gold, text) == Status.CORRECT) == math_verify_says(gold, text)
 
 
 @given(st.text(alphabet="\\{}$boxedfractext()[]!^_*0123456789., \n</think>", max_size=400))

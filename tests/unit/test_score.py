@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from qrm_forensics.errors import InputError
 from qrm_forensics.records import Finish, Kind, Problem, Status, Trace, Verdict
 from qrm_forensics.score import POLICIES, Grader, equivalent, score, scorer_version
 from qrm_forensics.score.shield import refusal
+from qrm_forensics.score.workers import Judgement, WorkerPool
 
 
 def problem(gold: str, kind: Kind = Kind.MATH, id: str = "p") -> Problem:
@@ -76,7 +78,7 @@ def test_lenient_credits_what_strict_does_not(grader: Grader) -> None:
     by_policy = {v.policy: v for v in grader.grade([(problem("45"), trace(text))])}
     assert by_policy["strict"].status == Status.MISSING and by_policy["strict"].answer is None
     assert "</think>" in (by_policy["strict"].note or "")
-    assert by_policy["lenient"].status == Status.CORRECT and by_policy["lenient"].rule == "text/math-verify"
+    assert by_policy["lenient"].status == Status.CORRECT and by_policy["lenient"].rule == "text/string"
 
 
 def test_nothing_to_extract_is_missing_under_both(grader: Grader) -> None:
@@ -138,24 +140,65 @@ def test_pairs_are_read_a_bounded_number_ahead() -> None:
     assert taken < 50
 
 
-def test_the_same_comparison_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Grader() as grader:
-        asked: list[str] = []
-        judge = grader._pool.judge
-        monkeypatch.setattr(
-            grader._pool, "judge", lambda text, gold, exacting: asked.append(text) or judge(text, gold, exacting)
-        )
-        pairs = [(problem(r"\sqrt{2}"), trace(rf"<think>{i}</think> \boxed{{2^{{1/2}}}}")) for i in range(5)]
-        assert {v.status for v in grader.grade(pairs, ["strict"])} == {Status.CORRECT}
-    assert asked == [r"\boxed{2^{1/2}}"]
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """The requests that reach a worker, in order."""
+    requests: list[dict[str, Any]] = []
+    judge = WorkerPool.judge
+
+    def record(self: WorkerPool, request: dict[str, Any]) -> Judgement:
+        requests.append(request)
+        return judge(self, request)
+
+    monkeypatch.setattr(WorkerPool, "judge", record)
+    return requests
 
 
-def test_numbers_need_no_worker() -> None:
+def test_the_same_comparison_is_asked_once_under_both_policies(asked: list[dict[str, Any]]) -> None:
+    pairs = [(problem(r"\sqrt{2}"), trace(rf"<think>{i}</think> So $\boxed{{2^{{1/2}}}}$.")) for i in range(5)]
     with Grader() as grader:
-        pairs = [(problem("024"), trace(f"<think>x</think> It is \\boxed{{{i}}}.")) for i in range(50)]
-        statuses = [v.status for v in grader.grade(pairs)]
-        assert all(worker._process is None for worker in grader._pool._workers)
-    assert statuses.count(Status.CORRECT) == 2
+        assert {v.status for v in grader.grade(pairs)} == {Status.CORRECT}
+    assert [request["pieces"] for request in asked] == [[{"kind": "latex", "groups": {"first_latex": "2^{1/2}"}}]]
+
+
+def test_what_is_remembered_is_bounded(asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qrm_forensics.score.grader.CACHED", 3)
+    with Grader() as grader:
+        for radicand in (2, 3, 2, 5, 6, 2, 7, 2, 3):  # 2 is used again before three others are; 3 is not
+            assert grader.equivalent(rf"\sqrt{{{radicand}}}", rf"{radicand}^{{1/2}}") is True
+        assert len(grader._cache) == 3
+    assert len(asked) == 6
+
+
+def test_numbers_and_equal_latex_need_no_worker(asked: list[dict[str, Any]]) -> None:
+    texts = [f"<think>x</think> It is \\boxed{{{i}}}." for i in range(50)]
+    texts += ["so it is 24", "\\boxed{24} or \\boxed{24}", "**Final Answer**: $24$", "it is 0." + "3" * 9000, "= 1,024"]
+    with Grader() as grader:
+        statuses = [v.status for v in grader.grade((problem("024"), trace(text)) for text in texts)]
+        assert statuses.count(Status.CORRECT) == 2 + 3
+        same = grader.score(problem(r"\frac{\sqrt{3}}{2}"), trace(r"so $\boxed{\dfrac{\sqrt{3}}{2}}$"), "lenient")
+        assert (same.status, same.rule) == (Status.CORRECT, "boxed/string")
+    assert asked == []
+
+
+def test_what_does_not_parse_is_passed_over_as_in_the_whole_text(asked: list[dict[str, Any]]) -> None:
+    with Grader() as grader:
+        unreadable = r"We get $\boxed{\frac{3}{7}}$, written $\boxed{( 3, \frac{1}{2} \right )}$"
+        verdict = grader.score(problem(r"\frac{6}{14}"), trace(unreadable), "lenient")
+        assert (verdict.status, verdict.rule) == (Status.CORRECT, "boxed/math-verify")
+        assert [len(request["pieces"]) for request in asked] == [1, 3]
+        nothing = grader.score(problem(r"\frac12"), trace(r"it is $7$, so \boxed{( 3, \frac{1}{2} \right )}"), "lenient")
+        assert nothing.status == Status.CORRECT
+        assert "text" in asked[-1]
+
+
+def test_other_versions_of_the_library_read_every_response_themselves(
+    asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("qrm_forensics.score.extraction.VERSIONS", (("math-verify", "0.8.0"),))
+    with Grader() as grader:
+        assert grader.score(problem("24"), trace("so it is $24$."), "lenient").status == Status.CORRECT
+    assert [request["text"] for request in asked] == ["so it is $24$."]
 
 
 def test_bad_requests_are_named(grader: Grader) -> None:
