@@ -164,28 +164,54 @@ def so_comma_kernel(data, starts, ends, known, plain, classes):  # type: ignore[
     return found
 
 
+@njit(cache=True, nogil=True, inline="always")
+def _equal(data, a, b, size):  # type: ignore[no-untyped-def]
+    same = True
+    for k in range(size):
+        same &= data[a + k] == data[b + k]
+    return same
+
+
 @njit(cache=True, nogil=True)
 def equal_runs_kernel(data, least):  # type: ignore[no-untyped-def]
-    """Maximal runs of at least ``least`` equal characters, line feeds left out; what ``(.)\\1{least-1,}`` matches."""
+    """Maximal runs of at least ``least`` (3 or more) equal characters, line feeds left out: what
+    ``(.)\\1{least-1,}`` matches.
+
+    Of such a run, one of every ``least - 2`` bytes has its own kind one character and (ASCII) two characters on, so
+    only there the run is followed, both ways.
+    """
     n = data.shape[0]
     found = 0
-    i = 0
-    while i < n:
-        b = data[i]
+    place = 0
+    stride = least - 2
+    while place + 2 < n:
+        b = data[place]
+        if b < 0x80:
+            if b != data[place + 1] or b != data[place + 2]:
+                place += stride
+                continue
+        else:
+            near = b == data[place + 2]
+            for k in range(place + 3, min(place + 5, n)):
+                near |= b == data[k]
+            if not near:
+                place += stride
+                continue
+        begin = place
+        while begin > 0 and (data[begin] & 0xC0) == 0x80:
+            begin -= 1
+        b = data[begin]
         size = 1 if b < 0xC0 else 2 if b < 0xE0 else 3 if b < 0xF0 else 4
         length = 1
-        j = i + size
-        while j + size <= n:
-            same = True
-            for k in range(size):
-                if data[j + k] != data[i + k]:
-                    same = False
-                    break
-            if not same:
-                break
+        end = begin + size
+        while end + size <= n and _equal(data, begin, end, size):
             length += 1
-            j += size
-        if length >= least and b != 0x0A:
-            found += 1
-        i = j
+            end += size
+        before = begin - size
+        while before >= 0 and _equal(data, begin, before, size):
+            length += 1
+            before -= size
+        found += length >= least and b != 0x0A
+        while place < end:
+            place += stride
     return found
