@@ -34,8 +34,10 @@ LEAST_SHARE = 0.6
 #: A loop with a counter needs more, and to each step so many tokens that are no digits (words, where it shows only
 #: with the numbers masked); with less it is an enumeration.
 COUNTER_EVIDENCE, FIXED_PER_STEP, WORDS_PER_STEP = 220.0, 2.5, 5.0
-#: There is a counter if it takes so many steps to a copy.
-STEPS = 0.4
+#: There is a counter if it takes so many steps to a copy, and other numbers are new so often to a step at most.
+STEPS, OTHERS = 0.4, 0.45
+#: A number beside the counter is new in every copy, if in so many.
+EVERY_COPY = 0.7
 #: What a number takes away that is new copy after copy, and a token at a lag that is no multiple of the period.
 NEW_NUMBER, STRAY = 15.0, 0.5
 #: An enumeration has so much evidence (a number is one token) and copies after the first.
@@ -46,6 +48,8 @@ SUFFIX_SHARE = 0.7
 END_SLACK = 64
 #: Tier 1: at most this share of the equal tokens are equal only under the mask.
 MAX_MASKED = 0.10
+#: A stretch is looked into from this score on.
+MIN_STRETCH = 60.0
 #: Copies can only grow where such a share of the tokens is at no multiple of the period.
 GROWING = 0.25
 #: Characters of a unit that are kept.
@@ -99,12 +103,18 @@ def find_episodes(tokens: Tokens) -> list[Episode]:
     )
     links2, spans2, scores2, links3, spans3, scores3 = loop_kernels.segments_of_text(x2, x3, at)
     found = []
-    for start, end, score in _stretches(x2, links2, spans2, scores2, EXACT_EVIDENCE):
+    for start, end, score in _stretches(x2, links2, spans2, scores2, MIN_STRETCH):
         s = _Stretch(start, end, score, *loop_episodes.measure(links2, start, end))
+        # Where a part of the unit repeats within it, a walk may go from part to part.
+        if s.equal < EXACT_SHARE:
+            first, last = loop_episodes.straighten(x2, links2, start, end)
+            if first < last:
+                start, end = first, last
+                s = _Stretch(start, end, float(end - start), *loop_episodes.measure(links2, start, end))
         if s.copies < EXACT_COPIES_LONG:
             continue
         steps, new = loop_counters.progress(x2, tokens.starts, tokens.ends, links2, start, end, s.period)
-        evidence, counted = s.evidence(new), steps >= STEPS * s.copies
+        evidence, counted = s.evidence(new), _is_counter(steps, new, s.copies)
         if counted and _other_than_digits(x2[start:end]) < FIXED_PER_STEP * s.copies:
             continue
         if s.is_loop(evidence, counted=counted) and loop_episodes.regular(x2, start, end, s.period):
@@ -113,20 +123,31 @@ def find_episodes(tokens: Tokens) -> list[Episode]:
         first, last = int(at[start]), int(at[end])
         there = [e for e in found if e.tier < 3 and e.onset < last and e.end > first]
         covered = sum(min(e.end, last) - max(e.onset, first) for e in there)
-        # A counter that costs evidence digit by digit is one token here, so that more of its loop is seen.
-        if covered > (0.9 if all(e.counted for e in there) else 0.5) * (last - first):
+        # A counter is one token here, not digit by digit, so that more of its loop is seen, and whether it is one.
+        only_counted = all(e.counted for e in there)
+        if covered > 0.5 * (last - first) and not only_counted:
             continue
         s = _Stretch(start, end, score, *loop_episodes.measure(links3, start, end))
         if s.copies < ENUMERATION_COPIES:
             continue
         steps, new, words = loop_counters.progress_masked(x2, x3, at, links3, start, end, s.period)
-        evidence, counted = s.evidence(new), steps >= STEPS * s.copies and words >= WORDS_PER_STEP * s.copies
+        evidence = s.evidence(new)
+        counted = _is_counter(steps, new, s.copies) and words >= WORDS_PER_STEP * s.copies
         if counted and s.is_loop(evidence, counted=True):
-            found = [e for e in found if e not in there]
-            found.append(_in_tokens(_episode(x3, x3, links3, s, evidence, True), at, 2))
-        elif not there and s.copies <= 2 * np.count_nonzero(x3[start:end] == loop_kernels.NUMBER) < 1.8 * (end - start):
+            if covered <= 0.9 * (last - first):
+                found = [e for e in found if e not in there]
+                found.append(_in_tokens(_episode(x3, x3, links3, s, evidence, True), at, 2))
+            continue
+        if only_counted and new >= EVERY_COPY * s.copies:
+            found = [e for e in found if e not in there or not 0.7 * s.copies <= e.repeats <= 1.4 * s.copies]
+            there = [e for e in there if e in found]
+        if not there and s.copies <= 2 * np.count_nonzero(x3[start:end] == loop_kernels.NUMBER) < 1.8 * (end - start):
             found.append(_in_tokens(_episode(x3, x3, links3, s, score, False), at, 3))
     return _apart(found)
+
+
+def _is_counter(steps: int, others: int, copies: float) -> bool:
+    return steps >= STEPS * copies and others <= OTHERS * steps
 
 
 def _other_than_digits(x: Ints) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from qrm_forensics.metrics.loop_kernels import EQUAL, MATCH, SHIFT, WINDOW
+from qrm_forensics.metrics.loop_kernels import DIFFERENT, EQUAL, MATCH, SHIFT, WINDOW
 
 #: Segments of fewer copies after the first are left out.
 MIN_SEGMENT = 0.5
@@ -21,6 +21,8 @@ OWN = 60.0
 NEAR, FRACTION = 0.06, 1 / 7
 #: Walking back to the onset: the penalty of a token that differs, and the drop that ends it.
 BACK_PENALTY, BACK_DROP = 1.0, 10.0
+#: The longest lag that is tried on a stretch that may be exact, and the share of its tokens that may differ.
+EXACT_LAGS, EXACT_MISSES = 512, 0.03
 #: Tokens that are looked at for regularity, and by how much of the way to certainty a lag must beat chance.
 SAMPLE, REGULAR = 2048, 0.15
 #: Share of one token among those that repeat it alone.
@@ -133,6 +135,36 @@ def measure(links, start, end):  # type: ignore[no-untyped-def]
                 stray += counts[lag]
             copies += counts[lag] * multiple / lag
     return period, copies, equal / linked, stray
+
+
+@njit(cache=True, nogil=True)
+def straighten(x, links, start, end):  # type: ignore[no-untyped-def]
+    """Give a stretch that is exact at one lag that lag, where a part of the unit had taken it: (start, end), else (0, 0).
+
+    All but EXACT_MISSES of the tokens must recur, over three copies at least, not counting the first copy
+    of the stretch, where the part may have repeated alone.  The links are rewritten.
+    """
+    for lag in range(1, min(EXACT_LAGS, (end - start) // 2) + 1):
+        left = int(EXACT_MISSES * (end - start))
+        for i in range(start + lag, end):
+            if x[i] != x[i - lag]:
+                left -= 1
+                if left < 0:
+                    break
+        if left < 0:
+            continue
+        first = start + lag
+        while first > max(start, lag) and x[first - 1] == x[first - 1 - lag]:
+            first -= 1
+        links[start:first] = 0
+        for i in range(first, end):
+            links[i] = (lag << 2) | (EQUAL if x[i] == x[i - lag] else DIFFERENT)
+        last = end
+        while last < x.shape[0] and links[last] == 0 and x[last] == x[last - lag]:
+            links[last] = (lag << 2) | EQUAL
+            last += 1
+        return first, last
+    return 0, 0
 
 
 @njit(cache=True, nogil=True)
