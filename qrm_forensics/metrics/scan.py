@@ -21,7 +21,14 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from qrm_forensics.metrics.scan_kernels import blocks_kernel, chars_kernel, static_tables, tokens_kernel, words_kernel
+from qrm_forensics.metrics.scan_kernels import (
+    blocks_kernel,
+    chars_kernel,
+    points_kernel,
+    static_tables,
+    tokens_kernel,
+    words_kernel,
+)
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Ints: TypeAlias = npt.NDArray[np.int32]
@@ -77,22 +84,25 @@ class Scan:
         return self.data.tobytes().decode("utf-8", "replace")
 
     @cached_property
+    def _found(self) -> tuple[Tokens, Ints, Ints]:
+        """The tokens, and the starts and ends of the words."""
+        *tokens, starts, ends = tokens_kernel(self.data, *static_tables())
+        return Tokens(*tokens), starts, ends
+
+    @property
     def tokens(self) -> Tokens:
-        return Tokens(*tokens_kernel(self.data, *static_tables()))
+        return self._found[0]
 
     @cached_property
-    def _words(self) -> tuple[Words, int]:
-        ids, starts, ends, n_types, points = words_kernel(self.data, static_tables()[0])
-        return Words(ids, starts, ends, int(n_types)), int(points)
-
-    @property
     def words(self) -> Words:
-        return self._words[0]
+        _, starts, ends = self._found
+        ids, n_types = words_kernel(self.data, starts, ends)
+        return Words(ids, starts, ends, int(n_types))
 
-    @property
+    @cached_property
     def n_chars(self) -> int:
         """Code points."""
-        return self._words[1]
+        return int(points_kernel(self.data))
 
     @property
     def ascii(self) -> bool:

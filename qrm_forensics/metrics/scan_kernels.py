@@ -5,10 +5,14 @@ Every kernel is linear in the length of its input, whatever the input.
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import numpy.typing as npt
-from numba import njit
+from numba import boolean, int64, njit, uint64
+from numba.extending import intrinsic
 
+from qrm_forensics.metrics.kernels import hold, inlined
 from qrm_forensics.metrics.lexemes import CODES, LONGEST_WORD
 
 #: Kinds of pseudo-tokens.
@@ -77,101 +81,157 @@ def _decode(data, i, n):  # type: ignore[no-untyped-def]
     return np.int64(0xFFFD), 1
 
 
-@njit(cache=True, nogil=True, inline="always")
-def _slot(table, hashes, starts, ends, data, h, start, end):  # type: ignore[no-untyped-def]
-    """The slot of data[start:end] in an open-addressing table: its own, or the free one where it belongs."""
-    mask = table.shape[0] - 1
-    slot = np.int64(h & np.uint64(mask))
-    while True:
-        entry = table[slot]
-        if entry < 0:
-            return slot
-        if hashes[entry] == h and ends[entry] - starts[entry] == end - start:
-            same = True
-            at = starts[entry]
-            for k in range(end - start):
-                if data[at + k] != data[start + k]:
-                    same = False
-                    break
-            if same:
-                return slot
-        slot = (slot + 1) & mask
+@intrinsic
+def _eight(typing_context, data, at):  # type: ignore[no-untyped-def]
+    """data[at : at + 8] as one number, the first byte lowest; the caller sees to it that they are there."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        place = builder.gep(array.data, [arguments[1]])
+        word = builder.load(builder.bitcast(place, context.get_value_type(uint64).as_pointer()), align=1)
+        return word if sys.byteorder == "little" else builder.bswap(word)
+
+    return uint64(data, int64), generate
 
 
-@njit(cache=True, nogil=True)
-def _table_size(n):  # type: ignore[no-untyped-def]
-    """A power of two that holds all different words of n bytes: there are at most n / 2 of them.
+@intrinsic
+def _low_zeros(typing_context, word):  # type: ignore[no-untyped-def]
+    """How many bits below the lowest 1 of a number that is not 0."""
 
-    Nothing grows in the kernels: an array that is bound anew in a loop costs a reference count per turn.
-    """
-    size = 64
-    while size < n // 2 + 2:
-        size *= 2
-    return size
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return builder.cttz(arguments[0], context.get_constant(boolean, True))
+
+    return int64(uint64), generate
 
 
-@njit(cache=True, nogil=True)
-def words_kernel(data, classes):  # type: ignore[no-untyped-def]
-    """(ids, starts, ends, number of different words, code points)."""
+_ONES = np.uint64(0x0101010101010101)
+_TOPS = np.uint64(0x8080808080808080)
+_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+
+
+@inlined
+def _not_letters(word):  # type: ignore[no-untyped-def]
+    """The top bits of those of eight bytes that are no ASCII letter."""
+    low = (word | (_ONES * np.uint64(0x20))) & ~_TOPS
+    return ~((low + _ONES * np.uint64(0x1F)) & ~(low + _ONES * np.uint64(0x05)) & ~word) & _TOPS
+
+
+@inlined
+def _key(data, start, end):  # type: ignore[no-untyped-def]
+    """A number, not 0, for data[start:end]: up to seven bytes are in it, with their number above them; of more it is
+    a hash, with a number above that no short one has."""
     n = data.shape[0]
-    room = n // 2 + 1
-    ids = np.empty(room, np.int32)
-    starts = np.empty(room, np.int32)
-    ends = np.empty(room, np.int32)
-    table = np.full(_table_size(n), -1, np.int32)
-    hashes = np.empty(room, np.uint64)
-    first = np.empty(room, np.int32)
-    last = np.empty(room, np.int32)
-    types = 0
-    count = 0
-    points = 0
-    i = 0
-    while i < n:
-        # whitespace
-        b = data[i]
-        if b < 0x80:
-            if (classes[b] & _CLASS) == _SPACE:
-                i += 1
-                points += 1
-                continue
+    size = end - start
+    if size < 8:
+        if start + 8 <= n:
+            word = _eight(data, start) & ((np.uint64(1) << np.uint64(8 * size)) - np.uint64(1))
         else:
-            point, size = _decode(data, i, n)
-            if point < _TABLE_END and (classes[point] & _CLASS) == _SPACE:
-                i += size
-                points += 1
-                continue
-        begin = i
-        h = np.uint64(0xCBF29CE484222325)
-        while i < n:
-            b = data[i]
-            if b < 0x80:
-                if (classes[b] & _CLASS) == _SPACE:
-                    break
-                h = (h ^ np.uint64(b)) * np.uint64(0x100000001B3)
-                i += 1
-            else:
-                point, size = _decode(data, i, n)
-                if point < _TABLE_END and (classes[point] & _CLASS) == _SPACE:
-                    break
-                for k in range(i, i + size):
-                    h = (h ^ np.uint64(data[k])) * np.uint64(0x100000001B3)
-                i += size
-            points += 1
-        h ^= h >> np.uint64(32)
-        slot = _slot(table, hashes, first, last, data, h, begin, i)
-        entry = table[slot]
-        if entry < 0:
-            entry = types
-            hashes[types] = h
-            first[types] = begin
-            last[types] = i
-            table[slot] = types
-            types += 1
-        ids[count] = entry
-        starts[count] = begin
-        ends[count] = i
-        count += 1
-    return ids[:count].copy(), starts[:count].copy(), ends[:count].copy(), types, points
+            word = np.uint64(0)
+            for k in range(size):
+                word |= np.uint64(data[start + k]) << np.uint64(8 * k)
+        hold(data)
+        return word | (np.uint64(size) << np.uint64(56))
+    h = np.uint64(size)
+    k = start
+    while k + 8 <= end:
+        h = (h ^ _eight(data, k)) * _GOLDEN
+        h ^= h >> np.uint64(29)
+        k += 8
+    h = (h ^ _eight(data, end - 8)) * _GOLDEN
+    h ^= h >> np.uint64(32)
+    hold(data)
+    return h | (np.uint64(0xFF) << np.uint64(56))
+
+
+@inlined
+def _slot(keys, entries, bits, first, last, data, key, start, end):  # type: ignore[no-untyped-def]
+    """The slot of data[start:end] in an open-addressing table of 2 ** bits: its own, or the free one (key 0) where it
+    belongs.  Entries are ``data[first:last]``."""
+    mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    slot = ((key ^ (key >> np.uint64(31))) * _GOLDEN) >> np.uint64(64 - bits)
+    while keys[slot] != np.uint64(0):
+        if keys[slot] == key:
+            if end - start < 8:
+                break
+            at = np.int64(first[entries[slot]])
+            same = last[entries[slot]] - at == end - start
+            k = np.int64(0)
+            while same and k + 8 < end - start:
+                same = _eight(data, at + k) == _eight(data, start + k)
+                k += 8
+            if same and _eight(data, at + (end - start) - 8) == _eight(data, end - 8):
+                break
+        slot = (slot + np.uint64(1)) & mask
+    hold(keys, entries, first, last, data)
+    return np.int64(slot)
+
+
+@inlined
+def _grown(keys, entries, bits, of_entry, n_entries):  # type: ignore[no-untyped-def]
+    """The bits of a table four times as large, in which the entries (keys ``of_entry``) are put again.
+
+    A table uses the first slots of arrays that are large enough for any text: those that are not used cost nothing,
+    and an array that is bound anew in a loop would cost a reference count per turn.
+    """
+    bits += 2
+    mask = (np.int64(1) << bits) - 1
+    keys[: mask + 1] = 0
+    for entry in range(n_entries):
+        key = of_entry[entry]
+        slot = np.int64(((key ^ (key >> np.uint64(31))) * _GOLDEN) >> np.uint64(64 - bits))
+        while keys[slot] != np.uint64(0):
+            slot = (slot + 1) & mask
+        keys[slot] = key
+        entries[slot] = entry
+    hold(keys, entries, of_entry)
+    return bits
+
+
+#: log2 of the slots of a table to begin with.
+_BITS = 9
+
+
+@njit(cache=True, nogil=True)
+def _most_slots(room):  # type: ignore[no-untyped-def]
+    """Slots that a table of up to ``room`` entries, at most half full, may grow to."""
+    slots = 1 << _BITS
+    while slots <= 2 * room:
+        slots *= 4
+    return slots
+
+
+@njit(cache=True, nogil=True)
+def words_kernel(data, starts, ends):  # type: ignore[no-untyped-def]
+    """(ids, number of different words) of the words data[starts:ends]."""
+    count = starts.shape[0]
+    ids = np.empty(count, np.int32)
+    slots = _most_slots(count)
+    keys = np.empty(slots, np.uint64)
+    entries = np.empty(slots, np.int32)
+    of_type = np.empty(count, np.uint64)
+    first = np.empty(count, np.int32)
+    last = np.empty(count, np.int32)
+    bits = np.int64(_BITS)
+    keys[: 1 << _BITS] = 0
+    n_types = 0
+    for w in range(count):
+        begin = np.int64(starts[w])
+        end = np.int64(ends[w])
+        key = _key(data, begin, end)
+        slot = _slot(keys, entries, bits, first, last, data, key, begin, end)
+        if keys[np.uint64(slot)] == np.uint64(0):
+            keys[slot] = key
+            entries[slot] = n_types
+            of_type[n_types] = key
+            first[n_types] = begin
+            last[n_types] = end
+            ids[w] = n_types
+            n_types += 1
+            if 2 * n_types >= 1 << bits:
+                bits = _grown(keys, entries, bits, of_type, n_types)
+        else:
+            ids[w] = entries[np.uint64(slot)]
+    return ids, n_types
 
 
 @njit(cache=True, nogil=True)
@@ -225,7 +285,7 @@ def _code_of(low, size, known, first, codes):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def tokens_kernel(data, classes, known, first_known, codes):  # type: ignore[no-untyped-def]
-    """(ids, low ids, starts, ends, kinds, codes), one entry per pseudo-token.
+    """(ids, low ids, starts, ends, kinds, codes), one entry per pseudo-token; (starts, ends) of the words.
 
     Single ASCII characters are their own number (0 to 127); everything else is numbered from 128.
     """
@@ -236,90 +296,116 @@ def tokens_kernel(data, classes, known, first_known, codes):  # type: ignore[no-
     ends = np.empty(n, np.int32)
     kinds = np.empty(n, np.uint8)
     marks = np.empty(n, np.uint8)
-    size_of_table = _table_size(n)
-    room = n // 2 + 1
-    table = np.full(size_of_table, -1, np.int32)
-    hashes = np.empty(room, np.uint64)
+    word_starts = np.empty(n // 2 + 2, np.int32)
+    word_ends = np.empty(n // 2 + 2, np.int32)
+    # Different tokens beside ASCII characters: the 52 letters, and others that take two bytes or more each.
+    room = n // 2 + 53
+    slots = _most_slots(room)
+    keys = np.empty(slots, np.uint64)
+    entries = np.empty(slots, np.int32)
+    of_type = np.empty(room, np.uint64)
     first = np.empty(room, np.int32)
     last = np.empty(room, np.int32)
     low_of = np.empty(room, np.int32)
     code_of = np.empty(room, np.uint8)
     buffer = np.empty(64, np.uint8)
     # Lower-case forms have a table of their own, in which a hash of 64 bits stands for the text.
-    low_table = np.full(size_of_table, -1, np.int32)
-    low_hashes = np.empty(room, np.uint64)
-    types = 0
-    low_types = 0
+    low_keys = np.empty(slots, np.uint64)
+    low_entries = np.empty(slots, np.int32)
+    of_low = np.empty(room, np.uint64)
+    bits = np.int64(_BITS)
+    low_bits = np.int64(_BITS)
+    keys[: 1 << _BITS] = 0
+    low_keys[: 1 << _BITS] = 0
+    n_types = 0
+    n_low = 0
     count = 0
-    i = 0
+    i = np.int64(0)
     touched = False  # whether the character before is a letter, digit or underscore
+    inside = False  # a word
+    word_begin = np.int64(0)
+    n_words = 0
     while i < n:
-        point, size = _decode(data, i, n)
-        what = classes[point] if point < _TABLE_END else np.uint8(_OTHER)
-        kind = what & _CLASS
-        if kind == _SPACE:
-            touched = False
-            i += size
-            continue
+        # Unsigned, an index is known not to count from the end.
+        here = np.uint64(count)
         begin = i
-        starts[count] = begin
-        named = False
-        if kind == _LETTER:
-            kinds[count] = LETTERS
-            named = True
-        elif point == 0x5C and i + 1 < n:
-            following, _ = _decode(data, i + 1, n)
-            if following < _TABLE_END and (classes[following] & _CLASS) == _LETTER:
-                kinds[count] = COMMAND
-                named = True
+        point = np.int64(data[np.uint64(i)])
+        size = 1
+        if point >= 0x80:
+            point, size = _decode(data, i, n)
+        what = classes[np.uint64(point)] if point < _TABLE_END else np.uint8(_OTHER)
+        kind = what & _CLASS
+        kind_of_token = LETTERS
+        if kind != _LETTER:
+            named = False
+            if point == 0x5C and i + 1 < n:
+                following, _ = _decode(data, i + 1, n)
+                named = following < _TABLE_END and (classes[following] & _CLASS) == _LETTER
+            if not named:
+                # Whitespace and single characters alike, without a branch, which would often be mispredicted:
+                # what is written for whitespace is overwritten by the next.
+                there = kind != _SPACE
+                word_begin = word_begin if inside else begin
+                word_starts[np.uint64(n_words)] = word_begin
+                word_ends[np.uint64(n_words)] = begin
+                n_words += inside and not there
+                inside = there
+                i += size
+                touched = (what & _WORD_FLAG) != 0
+                ids[here] = point
+                low[here] = point
+                starts[here] = begin
+                ends[here] = i
+                kinds[here] = DIGIT if kind == _DIGIT else OTHER
+                marks[here] = 0
+                if point < 0x80 or not there:
+                    count += there
+                    continue
+                kind_of_token = OTHER
+            else:
+                kind_of_token = COMMAND
                 touched = False
                 i += 1
-        if not named:
-            kinds[count] = DIGIT if kind == _DIGIT else OTHER
-            i += size
-            ends[count] = i
-            marks[count] = 0
-            touched = (what & _WORD_FLAG) != 0
-            if point < 0x80:
-                ids[count] = point
-                low[count] = point
-                count += 1
-                continue
-        h = np.uint64(0xCBF29CE484222325)
-        if named:
+        if kind_of_token != OTHER:
+            word_begin = word_begin if inside else begin
+            inside = True
+            starts[here] = begin
+            kinds[here] = kind_of_token
             while i < n:
-                b = data[i]
+                if i + 8 <= n:
+                    stops = _not_letters(_eight(data, i))
+                    if stops == np.uint64(0):
+                        i += 8
+                        continue
+                    i += _low_zeros(stops) >> 3
+                b = data[np.uint64(i)]
                 if b < 0x80:
                     if (classes[b] & _CLASS) != _LETTER:
                         break
-                    h = (h ^ np.uint64(b)) * np.uint64(0x100000001B3)
                     i += 1
                 else:
                     point, size = _decode(data, i, n)
                     if point >= _TABLE_END or (classes[point] & _CLASS) != _LETTER:
                         break
-                    for k in range(i, i + size):
-                        h = (h ^ np.uint64(data[k])) * np.uint64(0x100000001B3)
                     i += size
-            ends[count] = i
-            if kinds[count] == COMMAND:
-                h = (h ^ np.uint64(0x5C)) * np.uint64(0x100000001B3)
+            ends[here] = i
+        key = _key(data, begin, i)
+        slot = _slot(keys, entries, bits, first, last, data, key, begin, i)
+        if keys[np.uint64(slot)] != np.uint64(0):
+            entry = np.int64(entries[np.uint64(slot)])
         else:
-            for k in range(begin, i):
-                h = (h ^ np.uint64(data[k])) * np.uint64(0x100000001B3)
-        h ^= h >> np.uint64(32)
-        slot = _slot(table, hashes, first, last, data, h, begin, i)
-        entry = table[slot]
-        if entry < 0:
-            entry = types
-            hashes[types] = h
-            first[types] = begin
-            last[types] = i
-            table[slot] = types
-            types += 1
+            entry = np.int64(n_types)
+            keys[slot] = key
+            entries[slot] = entry
+            of_type[entry] = key
+            first[entry] = begin
+            last[entry] = i
+            n_types += 1
+            if 2 * n_types >= 1 << bits:
+                bits = _grown(keys, entries, bits, of_type, n_types)
             code_of[entry] = 0
-            if named:
-                offset = 1 if kinds[count] == COMMAND else 0
+            if kind_of_token != OTHER:
+                offset = 1 if kind_of_token == COMMAND else 0
                 length = _folded(data, begin + offset, i, buffer)
                 if 0 < length <= LONGEST_WORD:
                     code_of[entry] = _code_of(buffer, length, known, first_known, codes)
@@ -328,27 +414,36 @@ def tokens_kernel(data, classes, known, first_known, codes):  # type: ignore[no-
                 b = data[k]
                 lh = (lh ^ np.uint64(b + 32 if 0x41 <= b <= 0x5A else b)) * np.uint64(0x100000001B3)
             lh ^= lh >> np.uint64(29)
-            mask = low_table.shape[0] - 1
-            slot = np.int64(lh & np.uint64(mask))
-            while low_table[slot] >= 0 and low_hashes[low_table[slot]] != lh:
+            lh |= np.uint64(lh == np.uint64(0))  # 0 is a free slot
+            mask = (np.int64(1) << low_bits) - 1
+            slot = np.int64(((lh ^ (lh >> np.uint64(31))) * _GOLDEN) >> np.uint64(64 - low_bits))
+            while low_keys[slot] != np.uint64(0) and low_keys[slot] != lh:
                 slot = (slot + 1) & mask
-            if low_table[slot] < 0:
-                low_table[slot] = low_types
-                low_hashes[low_types] = lh
-                low_types += 1
-                low_of[entry] = low_types - 1
+            if low_keys[slot] == np.uint64(0):
+                low_keys[slot] = lh
+                low_entries[slot] = n_low
+                of_low[n_low] = lh
+                low_of[entry] = n_low
+                n_low += 1
+                if 2 * n_low >= 1 << low_bits:
+                    low_bits = _grown(low_keys, low_entries, low_bits, of_low, n_low)
             else:
-                low_of[entry] = low_table[slot]
-        ids[count] = 128 + entry
-        low[count] = 128 + low_of[entry]
-        if named:
+                low_of[entry] = low_entries[slot]
+        ids[here] = 128 + entry
+        low[here] = 128 + low_of[np.uint64(entry)]
+        if kind_of_token != OTHER:
             following = np.int64(0x20)
             if i < n:
-                following, _ = _decode(data, i, n)
-            closed = following < _TABLE_END and (classes[following] & _WORD_FLAG) != 0
-            marks[count] = np.uint8(0) if touched or closed else code_of[entry]
+                following = np.int64(data[np.uint64(i)])
+                if following >= 0x80:
+                    following, _ = _decode(data, i, n)
+            closed = following < _TABLE_END and (classes[np.uint64(following)] & _WORD_FLAG) != 0
+            marks[here] = np.uint8(0) if touched or closed else code_of[np.uint64(entry)]
             touched = True
         count += 1
+    word_starts[n_words] = word_begin
+    word_ends[n_words] = n
+    n_words += inside
     return (
         ids[:count].copy(),
         low[:count].copy(),
@@ -356,6 +451,8 @@ def tokens_kernel(data, classes, known, first_known, codes):  # type: ignore[no-
         ends[:count].copy(),
         kinds[:count].copy(),
         marks[:count].copy(),
+        word_starts[:n_words].copy(),
+        word_ends[:n_words].copy(),
     )
 
 
@@ -389,3 +486,9 @@ def chars_kernel(data, blocks, offsets):  # type: ignore[no-untyped-def]
         block = offsets[i] // _BLOCK
         out[i] = blocks[block] + _points(data, block * _BLOCK, offsets[i])
     return out
+
+
+@njit(cache=True, nogil=True)
+def points_kernel(data):  # type: ignore[no-untyped-def]
+    """Code points."""
+    return _points(data, 0, data.shape[0])
