@@ -16,6 +16,8 @@ MIN_SEGMENT = 0.5
 GAP, GAP_SHARE = 120.0, 0.15
 #: Score of its own that a stretch has which is joined to one of a multiple of its lag.
 OWN = 60.0
+#: Whether another lag fits better is asked of so many tokens; it must do so by such a share to be longer.
+STEADY_SAMPLE, STEADY_LAGS, STEADY = 1024, 64, 0.03
 #: A lag is a multiple of the period to such a share, and to three tokens; the period is the commonest lag, or what
 #: such a share of the tokens has near a fraction of it.
 NEAR, FRACTION = 0.06, 1 / 7
@@ -108,7 +110,26 @@ def _mean_lag(links, a, b):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def measure(links, start, end):  # type: ignore[no-untyped-def]
+def growth(links, start, end):  # type: ignore[no-untyped-def]
+    """By how much the copies grow: the mean lag of the last quarter of the linked tokens over that of the first.
+
+    1 unless each quarter's mean exceeds the one before by a twentieth.
+    """
+    means = np.zeros(4)
+    for part in range(4):
+        total = 0
+        linked = 0
+        for i in range(start + (end - start) * part // 4, start + (end - start) * (part + 1) // 4):
+            total += links[i] >> 2
+            linked += links[i] != 0
+        means[part] = total / max(1, linked)
+        if part > 0 and means[part] < 1.05 * means[part - 1]:
+            return 1.0
+    return means[3] / max(1.0, means[0])
+
+
+@njit(cache=True, nogil=True)
+def measure(x, links, start, end):  # type: ignore[no-untyped-def]
     """(period, copies after the first, share of EQUAL, stray) of the linked tokens of a stretch.
 
     ``stray`` counts those whose lag is no multiple of the period.
@@ -126,6 +147,8 @@ def measure(links, start, end):  # type: ignore[no-untyped-def]
         counts[links[i] >> 2] += 1
     counts[0] = 0
     period = _period(counts, linked)
+    if growth(links, start, end) == 1.0:
+        period = _steadiest(x, start, end, period)
     stray = 0
     copies = 0.0
     for lag in range(1, counts.shape[0]):
@@ -135,6 +158,39 @@ def measure(links, start, end):  # type: ignore[no-untyped-def]
                 stray += counts[lag]
             copies += counts[lag] * multiple / lag
     return period, copies, equal / linked, stray
+
+
+@njit(cache=True, nogil=True)
+def _steadiest(x, start, end, period):  # type: ignore[no-untyped-def]
+    """The smallest lag under which about as many tokens recur, without realignment, as under ``period``, twice or
+    thrice that, or any lag up to STEADY_LAGS; ``period`` if under none half of them do."""
+    size = min(int(end - start), STEADY_SAMPLE)
+    a = int(start + end - size) // 2
+    best = 0.5
+    for k in range(STEADY_LAGS + 3):
+        lag = k + 1 if k < STEADY_LAGS else period * (k + 1 - STEADY_LAGS)
+        best = max(best, _share(x, a, a + size, lag, best))
+    for k in range(STEADY_LAGS + 3):
+        lag = k + 1 if k < STEADY_LAGS else period * (k + 1 - STEADY_LAGS)
+        if best > 0.5 and _share(x, a, a + size, lag, best - STEADY) >= best - STEADY:
+            return lag
+    return period
+
+
+@njit(cache=True, nogil=True)
+def _share(x, a, b, lag, least):  # type: ignore[no-untyped-def]
+    """Share of x[a + lag : b] that equals what stands ``lag`` earlier; 0 if that is below ``least``."""
+    size = b - a - lag
+    if size < 2 * lag or size < 16:
+        return 0.0
+    left = int((1 - least) * size)
+    wrong = 0
+    for i in range(a + lag, b):
+        if x[i] != x[i - lag]:
+            wrong += 1
+            if wrong > left:
+                return 0.0
+    return (size - wrong) / size
 
 
 @njit(cache=True, nogil=True)
@@ -222,25 +278,6 @@ def describe(x, ids, links, start, end, period):  # type: ignore[no-untyped-def]
     onset, lag = _walk_back(x, anchor, links[anchor] >> 2, 0)
     a, b = _undisturbed(links, onset, end, period)
     return onset, lag, masked / max(1, equal), a, b
-
-
-@njit(cache=True, nogil=True)
-def growth(links, start, end):  # type: ignore[no-untyped-def]
-    """By how much the copies grow: the mean lag of the last quarter of the linked tokens over that of the first.
-
-    1 unless each quarter's mean exceeds the one before by a twentieth.
-    """
-    means = np.zeros(4)
-    for part in range(4):
-        total = 0
-        linked = 0
-        for i in range(start + (end - start) * part // 4, start + (end - start) * (part + 1) // 4):
-            total += links[i] >> 2
-            linked += links[i] != 0
-        means[part] = total / max(1, linked)
-        if part > 0 and means[part] < 1.05 * means[part - 1]:
-            return 1.0
-    return means[3] / max(1.0, means[0])
 
 
 @njit(cache=True, nogil=True)
