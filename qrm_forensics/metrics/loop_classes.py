@@ -58,7 +58,7 @@ _ANSWER = re.compile(
 )
 _SENTENCE_END = re.compile(r"[.!?:](?=\s|$)\s*|\n+")
 _CONNECTIVES = frozenset(CONNECTIVES)
-_EQUALS = ("is", "=", "equals", "are", "≈")
+_EQUALS = frozenset(("is", "=", "equals", "are", "≈"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,9 @@ def reference_type(unit: Unit, loop_class: str) -> str:
 
 def _is_tautology(twice: str) -> bool:
     """Whether a word for equality stands between twice the same, which together are most of a copy."""
-    tokens = [t.lower() for t in _TOKEN.findall(twice[:400])]
+    tokens = [t.lower() for t in _TOKEN.findall(twice[:300])]
+    if not _EQUALS.intersection(tokens):
+        return False
     least = 0.3 * sum(t not in _CONNECTIVES and t not in ",.!?;" for t in tokens)
     for k, token in enumerate(tokens):
         if token not in _EQUALS:

@@ -104,13 +104,13 @@ def find_episodes(tokens: Tokens) -> list[Episode]:
     links2, spans2, scores2, links3, spans3, scores3 = loop_kernels.segments_of_text(x2, x3, at)
     found = []
     for start, end, score in _stretches(x2, links2, spans2, scores2, MIN_STRETCH):
-        s = _Stretch(start, end, score, *loop_episodes.measure(x2, links2, start, end))
+        s = _Stretch(start, end, score, *loop_episodes.measure(x2, links2, start, end, score >= EXACT_EVIDENCE))
         # Where a part of the unit repeats within it, a walk may go from part to part.
         if s.equal < EXACT_SHARE:
             first, last = loop_episodes.straighten(x2, links2, start, end)
             if first < last:
                 start, end = first, last
-                s = _Stretch(start, end, float(end - start), *loop_episodes.measure(x2, links2, start, end))
+                s = _Stretch(start, end, float(end - start), *loop_episodes.measure(x2, links2, start, end, False))
         if s.copies < EXACT_COPIES_LONG:
             continue
         steps, new = loop_counters.progress(x2, tokens.starts, tokens.ends, links2, start, end, s.period)
@@ -127,7 +127,7 @@ def find_episodes(tokens: Tokens) -> list[Episode]:
         only_counted = all(e.counted for e in there)
         if covered > 0.5 * (last - first) and not only_counted:
             continue
-        s = _Stretch(start, end, score, *loop_episodes.measure(x3, links3, start, end))
+        s = _Stretch(start, end, score, *loop_episodes.measure(x3, links3, start, end, False))
         if s.copies < ENUMERATION_COPIES:
             continue
         steps, new, words = loop_counters.progress_masked(x2, x3, at, links3, start, end, s.period)
@@ -162,7 +162,7 @@ def find_episodes_of_ids(token_ids: npt.NDArray[Any]) -> list[Episode]:
     links, spans, scores = loop_kernels.segments_of_ids(x)
     found = []
     for start, end, score in _stretches(x, links, spans, scores, EXACT_EVIDENCE):
-        s = _Stretch(start, end, score, *loop_episodes.measure(x, links, start, end))
+        s = _Stretch(start, end, score, *loop_episodes.measure(x, links, start, end, True))
         evidence = s.evidence(0)
         if s.is_loop(evidence, counted=False) and loop_episodes.regular(x, start, end, s.period):
             found.append(_episode(x, x, links, s, evidence, False))

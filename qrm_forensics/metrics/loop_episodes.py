@@ -129,10 +129,11 @@ def growth(links, start, end):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def measure(x, links, start, end):  # type: ignore[no-untyped-def]
+def measure(x, links, start, end, steady):  # type: ignore[no-untyped-def]
     """(period, copies after the first, share of EQUAL, stray) of the linked tokens of a stretch.
 
-    ``stray`` counts those whose lag is no multiple of the period.
+    ``stray`` counts those whose lag is no multiple of the period.  ``steady``: whether to look for the period
+    among all short lags, not only those that were followed.
     """
     longest = 0
     linked = 0
@@ -147,7 +148,7 @@ def measure(x, links, start, end):  # type: ignore[no-untyped-def]
         counts[links[i] >> 2] += 1
     counts[0] = 0
     period = _period(counts, linked)
-    if growth(links, start, end) == 1.0:
+    if steady and growth(links, start, end) == 1.0:
         period = _steadiest(x, start, end, period)
     stray = 0
     copies = 0.0
