@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from qrm_forensics.metrics import lexemes, loop_counters, loop_episodes, loop_kernels
+from qrm_forensics.metrics import lexemes, loop_episodes, loop_kernels
 from qrm_forensics.metrics.loop_classes import Unit, classify, reference_type
 from qrm_forensics.metrics.scan import Scan, Tokens, scan_text
 
@@ -103,23 +103,17 @@ def find_episodes(tokens: Tokens) -> list[Episode]:
     )
     links2, spans2, scores2, links3, spans3, scores3 = loop_kernels.segments_of_text(x2, x3, at)
     found = []
-    for start, end, score in _stretches(x2, links2, spans2, scores2, MIN_STRETCH):
-        s = _Stretch(start, end, score, *loop_episodes.measure(x2, links2, start, end, score >= EXACT_EVIDENCE))
-        # Where a part of the unit repeats within it, a walk may go from part to part.
-        if s.equal < EXACT_SHARE:
-            first, last = loop_episodes.straighten(x2, links2, start, end)
-            if first < last:
-                start, end = first, last
-                s = _Stretch(start, end, float(end - start), *loop_episodes.measure(x2, links2, start, end, False))
-        if s.copies < EXACT_COPIES_LONG:
+    for s in _candidates(x2, tokens.starts, tokens.ends, links2, spans2, scores2):
+        evidence, counted = s.evidence, _is_counter(s.steps, s.new, s.copies)
+        if counted and _other_than_digits(x2[s.start : s.end]) < FIXED_PER_STEP * s.copies:
             continue
-        steps, new = loop_counters.progress(x2, tokens.starts, tokens.ends, links2, start, end, s.period)
-        evidence, counted = s.evidence(new), _is_counter(steps, new, s.copies)
-        if counted and _other_than_digits(x2[start:end]) < FIXED_PER_STEP * s.copies:
-            continue
-        if s.is_loop(evidence, counted=counted) and loop_episodes.regular(x2, start, end, s.period):
+        if s.is_loop(counted=counted) and loop_episodes.regular(x2, s.start, s.end, s.period):
             found.append(_episode(x2, tokens.ids, links2, s, evidence, counted))
-    for start, end, score in _stretches(x3, links3, spans3, scores3, MIN_ENUMERATION):
+    masked = loop_episodes.stretches(x3, links3, spans3, scores3).tolist() if len(spans3) else []
+    for start, end, score in masked:
+        if score < MIN_ENUMERATION:
+            continue
+        start, end = int(start), int(end)
         first, last = int(at[start]), int(at[end])
         there = [e for e in found if e.tier < 3 and e.onset < last and e.end > first]
         covered = sum(min(e.end, last) - max(e.onset, first) for e in there)
@@ -127,21 +121,20 @@ def find_episodes(tokens: Tokens) -> list[Episode]:
         only_counted = all(e.counted for e in there)
         if covered > 0.5 * (last - first) and not only_counted:
             continue
-        s = _Stretch(start, end, score, *loop_episodes.measure(x3, links3, start, end, False))
+        *figures, words, numbers = loop_episodes.measure_masked(x2, x3, at, links3, start, end)
+        s = _Stretch(start, end, score, *figures)
         if s.copies < ENUMERATION_COPIES:
             continue
-        steps, new, words = loop_counters.progress_masked(x2, x3, at, links3, start, end, s.period)
-        evidence = s.evidence(new)
-        counted = _is_counter(steps, new, s.copies) and words >= WORDS_PER_STEP * s.copies
-        if counted and s.is_loop(evidence, counted=True):
+        counted = _is_counter(s.steps, s.new, s.copies) and words >= WORDS_PER_STEP * s.copies
+        if counted and s.is_loop(counted=True):
             if covered <= 0.9 * (last - first):
                 found = [e for e in found if e not in there]
-                found.append(_in_tokens(_episode(x3, x3, links3, s, evidence, True), at, 2))
+                found.append(_in_tokens(_episode(x3, x3, links3, s, s.evidence, True), at, 2))
             continue
-        if only_counted and new >= EVERY_COPY * s.copies:
+        if only_counted and s.new >= EVERY_COPY * s.copies:
             found = [e for e in found if e not in there or not 0.7 * s.copies <= e.repeats <= 1.4 * s.copies]
             there = [e for e in there if e in found]
-        if not there and s.copies <= 2 * np.count_nonzero(x3[start:end] == loop_kernels.NUMBER) < 1.8 * (end - start):
+        if not there and s.copies <= 2 * numbers < 1.8 * (end - start):
             found.append(_in_tokens(_episode(x3, x3, links3, s, score, False), at, 3))
     return _apart(found)
 
@@ -160,18 +153,17 @@ def find_episodes_of_ids(token_ids: npt.NDArray[Any]) -> list[Episode]:
     # By first appearance, and above the characters, of which the kernels know digits.
     x = (first.argsort().argsort().astype(np.int32) + loop_kernels.FIRST_WORD)[named.ravel()]
     links, spans, scores = loop_kernels.segments_of_ids(x)
+    nowhere = np.arange(len(x), dtype=np.int32)
     found = []
-    for start, end, score in _stretches(x, links, spans, scores, EXACT_EVIDENCE):
-        s = _Stretch(start, end, score, *loop_episodes.measure(x, links, start, end, True))
-        evidence = s.evidence(0)
-        if s.is_loop(evidence, counted=False) and loop_episodes.regular(x, start, end, s.period):
-            found.append(_episode(x, x, links, s, evidence, False))
+    for s in _candidates(x, nowhere, nowhere, links, spans, scores):
+        if s.is_loop(counted=False) and loop_episodes.regular(x, s.start, s.end, s.period):
+            found.append(_episode(x, x, links, s, s.evidence, False))
     return _apart(found)
 
 
 @dataclass(frozen=True, slots=True)
 class _Stretch:
-    """What is known of joined segments before it is known what they are; see ``loop_episodes.measure``."""
+    """What is known of joined segments before it is known what they are; a row of ``loop_episodes.candidates``."""
 
     start: int
     end: int
@@ -180,28 +172,31 @@ class _Stretch:
     copies: float
     equal: float
     stray: int
+    steps: int
+    new: int
 
-    def evidence(self, new_numbers: int) -> float:
-        return self.score - NEW_NUMBER * new_numbers - STRAY * self.stray
+    @property
+    def evidence(self) -> float:
+        return self.score - NEW_NUMBER * self.new - STRAY * self.stray
 
-    def is_loop(self, evidence: float, *, counted: bool) -> bool:
+    def is_loop(self, *, counted: bool) -> bool:
         if self.equal < LEAST_SHARE:
             return False
         if counted:
-            return evidence >= COUNTER_EVIDENCE and self.copies >= MIN_COPIES
+            return self.evidence >= COUNTER_EVIDENCE and self.copies >= MIN_COPIES
         exact = self.equal >= EXACT_SHARE
-        if evidence >= MIN_EVIDENCE:
+        if self.evidence >= MIN_EVIDENCE:
             return self.copies >= (EXACT_COPIES_LONG if exact else MIN_COPIES)
-        return exact and evidence >= EXACT_EVIDENCE and self.copies >= EXACT_COPIES
+        return exact and self.evidence >= EXACT_EVIDENCE and self.copies >= EXACT_COPIES
 
 
-def _stretches(
-    x: Ints, links: Ints, spans: Ints, scores: npt.NDArray[np.float64], min_score: float
-) -> Iterator[tuple[int, int, float]]:
+def _candidates(
+    x: Ints, starts: Ints, ends: Ints, links: Ints, spans: Ints, scores: npt.NDArray[np.float64]
+) -> Iterator[_Stretch]:
     if len(spans):
-        for start, end, score in loop_episodes.stretches(x, links, spans, scores).tolist():
-            if score >= min_score:
-                yield int(start), int(end), score
+        rows = loop_episodes.candidates(x, starts, ends, links, spans, scores, EXACT_EVIDENCE, MIN_STRETCH)
+        for start, end, score, period, copies, equal, stray, steps, new in rows.tolist():
+            yield _Stretch(int(start), int(end), score, int(period), copies, equal, int(stray), int(steps), int(new))
 
 
 def _apart(found: list[Episode]) -> list[Episode]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from qrm_forensics.metrics.loop_kernels import DIFFERENT, EQUAL, MATCH, SHIFT, WINDOW
+from qrm_forensics.metrics.loop_counters import progress, progress_masked
+from qrm_forensics.metrics.loop_kernels import DIFFERENT, EQUAL, MATCH, NUMBER, SHIFT, WINDOW
 
 #: Segments of fewer copies after the first are left out.
 MIN_SEGMENT = 0.5
@@ -222,6 +223,51 @@ def straighten(x, links, start, end):  # type: ignore[no-untyped-def]
             last += 1
         return first, last
     return 0, 0
+
+
+@njit(cache=True, nogil=True)
+def candidates(x, starts, ends, links, spans, scores, least, look_into):  # type: ignore[no-untyped-def]
+    """What could be a loop: (start, end, score, period, copies after the first, share of EQUAL, stray, steps, new) (e, 9).
+
+    The stretches of a score of ``look_into`` or more, made exact where they are, then of ``least``.
+    ``steps`` and ``new`` are of ``loop_counters.progress``.
+    """
+    joined = stretches(x, links, spans, scores)
+    out = np.empty((joined.shape[0], 9), np.float64)
+    count = 0
+    for k in range(joined.shape[0]):
+        start = np.int64(joined[k, START])
+        end = np.int64(joined[k, END])
+        score = joined[k, SCORE]
+        if score < look_into:
+            continue
+        period, copies, equal, stray = measure(x, links, start, end, score >= least)
+        if equal < 1 - EXACT_MISSES:
+            # Where a part of the unit repeats within it, a walk may go from part to part.
+            first, last = straighten(x, links, start, end)
+            if first < last:
+                start = first
+                end = last
+                score = float(end - start)
+                period, copies, equal, stray = measure(x, links, start, end, False)
+        if score >= least:
+            steps, new = progress(x, starts, ends, links, start, end, period)
+            row = out[count]
+            row[START], row[END], row[SCORE] = start, end, score
+            row[3], row[4], row[5], row[6], row[7], row[8] = period, copies, equal, stray, steps, new
+            count += 1
+    return out[:count]
+
+
+@njit(cache=True, nogil=True)
+def measure_masked(x2, x3, at, links, start, end):  # type: ignore[no-untyped-def]
+    """(period, copies after the first, share of EQUAL, stray, steps, new, words, numbers) of a stretch of x3."""
+    period, copies, equal, stray = measure(x3, links, start, end, False)
+    steps, new, words = progress_masked(x2, x3, at, links, start, end, period)
+    numbers = 0
+    for i in range(start, end):
+        numbers += x3[i] == NUMBER
+    return period, copies, equal, stray, steps, new, words, numbers
 
 
 @njit(cache=True, nogil=True)
