@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from qrm_forensics.records import Coverage, Variant
 from qrm_forensics.report.keys import REACHED
 from qrm_forensics.report.model import (
@@ -27,9 +29,11 @@ from qrm_forensics.report.model import (
     ReachedRow,
     ReportContext,
     Sentence,
+    SymptomRow,
+    ThresholdRow,
     Unit,
 )
-from qrm_forensics.symptoms import OUTCOME_NAMES
+from qrm_forensics.symptoms import OUTCOME_NAMES, REFERENCE_CATEGORIES, SYMPTOMS, Rule
 
 HOSTILE = "</script><script>alert(1)</script> <img src=x onerror=alert(2)> \u202eRTL\u202c \x07 \u05e9\u05dc\u05d5\u05dd `x` | **y** {{ 7*7 }}"
 BENCHMARK = "MATH-20"
@@ -106,7 +110,12 @@ def sample_context(*, selected: bool = True) -> ReportContext:
         reference_is_baseline=True,
         pairs=pairs,
         overlaps=(overlap,),
-        categories=(_category(book, "subject", "Number Theory"), _category(book, "level", "3")),
+        categories=(
+            _category(book, "subject", "Number Theory"),
+            _category(book, "level", "3"),
+            replace(_category(book, "topic", "number_theory"), sentences=()),
+            replace(_category(book, "topic", "other"), sentences=()),
+        ),
         distributions=(
             Distribution(
                 *("n_words", BENCHMARK, Unit.WORDS, (0.0, 100.0, 200.0, 300.0)),
@@ -143,7 +152,10 @@ def sample_context(*, selected: bool = True) -> ReportContext:
         onsets=(_onset(book),),
         reached=(_reached(book),),
         early_warning=_early_warning(book),
+        symptoms=tuple(_symptoms(book, v, k) for v, k in right.items()),
+        unassigned=(_unassigned(book),),
     )
+    thresholds = _thresholds(book)
     return ReportContext(
         title="sample",
         variants=tuple(Variant(v, "Tiny-R1", v, 1) for v in [c.variant for c in cells]),
@@ -163,6 +175,7 @@ def sample_context(*, selected: bool = True) -> ReportContext:
             (("length", "1"),),
         ),
         claims=tuple(book.claims.values()),
+        thresholds=thresholds,
     )
 
 
@@ -182,6 +195,42 @@ def _outcomes(book: _Book, variant: str, right: int) -> OutcomeRow:
         for name in OUTCOME_NAMES
     }
     return OutcomeRow(variant, counts, book.count(f"{at}/total", 20, "definition.outcome_total"))
+
+
+def _symptoms(book: _Book, variant: str, right: int) -> SymptomRow:
+    def shares(rules: tuple[Rule, ...], k: int) -> dict[str, Claim]:
+        at = f"{rules[0].family}/{BENCHMARK}/{variant}"
+        definition = f"definition.{rules[0].family}"
+        return {r.name: book.share(f"{at}/{r.name}", k, 20, f"{definition}.{r.name}", 0.01, 0.7) for r in rules}
+
+    return SymptomRow(variant, shares(SYMPTOMS, (20 - right) // 2), shares(REFERENCE_CATEGORIES, 20 - right))
+
+
+def _unassigned(book: _Book) -> Sentence:
+    number = book.count(f"unassigned/{BENCHMARK}/{W3}/correct/strict_status", 1, "definition.unassigned")
+    return Sentence(
+        "unassigned.reason",
+        {"variant": W3, "count": number, "outcome": "gibberish_collapse", "columns": "gibberish_count"},
+        "warning",
+    )
+
+
+def _thresholds(book: _Book) -> tuple[ThresholdRow, ...]:
+    def number(name: str, value: float, unit: Unit = Unit.PLAIN) -> Claim:
+        key = "threshold_".join(["definition.", name.partition("/")[2]]) if "/" in name else "definition.threshold"
+        return book.add(f"threshold/{name}", value, unit, key)
+
+    told: dict[str, Claim | str] = {
+        "quantile": number("low_diversity/quantile", 0.01, Unit.SHARE),
+        "n": number("low_diversity/n", 195, Unit.COUNT),
+        "variant": BASE,
+    }
+    return (
+        ThresholdRow("low_diversity", number("low_diversity", 0.21), Sentence("threshold.calibrated", told), None),
+        ThresholdRow(
+            *("loop_share", number("loop_share", 0.7), Sentence("threshold.fixed", {})), "threshold.loop_share.source"
+        ),
+    )
 
 
 def _loop_kinds(book: _Book, variant: str, loops: int) -> LoopKinds:

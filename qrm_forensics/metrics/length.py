@@ -62,11 +62,11 @@ _PSEUDO = Column(
     pa.int64(),
     Show.HIDDEN,
     unit="pseudo-tokens",
-    label=said("Pseudo-tokens", "유사 토큰 수"),
+    label=said("Pseudo-tokens", "의사 토큰 수"),
     definition=said(
         "Number of pseudo-tokens (LaTeX command, run of letters, single digit, or any other character; whitespace dropped), "
         "which stand in for tokens where the model's are not known.",
-        "유사 토큰(LaTeX 명령, 연속한 글자, 숫자 한 자리, 그 밖의 문자 하나; 공백 제외)의 개수로, 모델의 토큰 수를 모를 때 대신 쓴다.",
+        "의사 토큰(LaTeX 명령, 연속한 글자, 숫자 한 자리, 그 밖의 문자 하나; 공백 제외)의 개수로, 모델의 토큰 수를 모를 때 대신 쓴다.",
     ),
 )
 

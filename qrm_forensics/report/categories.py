@@ -1,4 +1,8 @@
-"""Subjects and levels: each variant inside each category, beside its reference."""
+"""Subjects, levels and topics: each variant inside each category, beside its reference.
+
+Subjects and levels are the dataset's own and split its problems.  Topics are the labels of the keyword taxonomy:
+a problem may have several, and one without a keyword is ``other``.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from qrm_forensics.benchmarks.taxonomy import LABELS, problem_categories
 from qrm_forensics.compare import PairedCounts, holm
 from qrm_forensics.records import Coverage
 from qrm_forensics.report.cells import accuracy_claim, centres, rates
@@ -17,9 +22,19 @@ from qrm_forensics.report.data import BenchmarkData, RunData
 from qrm_forensics.report.model import Category, CategoryRow, Claim, Sentence, Unit
 from qrm_forensics.report.pairs import compare, pair_coverage
 
-DIMENSIONS = ("subject", "level")
+DIMENSIONS = ("subject", "level", "topic")
 _CENTRES = ("n_words", "n_tokens", "mattr_500")
 ALPHA = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class _Group:
+    """The problems of one category, and the query that picks their rows."""
+
+    dimension: str
+    name: str
+    problems: frozenset[str]
+    query: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,25 +54,43 @@ def build_categories(
     """Every category of every dimension that the benchmark's problems have; p-values adjusted per dimension."""
     found = []
     for dimension in DIMENSIONS:
-        names = sorted({str(n) for n in data.frame[dimension].dropna().unique()}, key=_natural)
         parts = []
-        for name in names:
+        for group in _groups(run, data, dimension):
             rows, compared = [], []
             for variant in data.variants:
                 reference = references.get(variant)
-                row, against = _row(run, data, dimension, name, variant, reference, ledger)
+                row, against = _row(run, data, group, variant, reference, ledger)
                 if row is not None:
                     rows.append(row)
                 if against is not None:
                     compared.append(against)
-            parts.append((name, rows, compared))
+            parts.append((group.name, rows, compared))
         tested = [c for _, _, compared in parts for c in compared if c.difference.value is not None]
         adjusted = dict(zip(map(id, tested), holm([c.result.p_value for c in tested]), strict=True))
         for name, rows, compared in parts:
             sentences = _sentences(run, data, dimension, name, rows, compared, adjusted, ledger)
+            if dimension == "topic":  # labels overlap, so that a line for each would say the same several times
+                sentences = tuple(s for s in sentences if s.key == "category.drop")
             widest = max((data.coverage[r.variant] for r in rows), key=_WIDTH.index)
             found.append(Category(data.name, dimension, name, widest, tuple(rows), sentences))
     return tuple(found)
+
+
+def _groups(run: RunData, data: BenchmarkData, dimension: str) -> list[_Group]:
+    """The categories of a dimension that have a problem with a response."""
+    if dimension == "topic":
+        asked = {i: run.problems[data.name, i].question for i in data.problem_ids}
+        if not any(asked.values()):  # imported verdicts come without their questions
+            return []
+        found = {i: problem_categories(question) for i, question in asked.items()}
+        members = {label: [i for i, labels in found.items() if label in labels] for label in LABELS}
+        return [_Group("topic", n, frozenset(ids), f"topic_{n} == True") for n, ids in members.items() if ids]
+    own = data.frame[["problem_id", dimension]].dropna().drop_duplicates()
+    names = sorted({str(n) for n in own[dimension]}, key=_natural)
+    return [
+        _Group(dimension, n, frozenset(own.loc[own[dimension] == n, "problem_id"]), where(**{dimension: n}))
+        for n in names
+    ]
 
 
 _WIDTH = [Coverage.SELECTED, Coverage.UNKNOWN, Coverage.PREFIX, Coverage.FULL]
@@ -69,15 +102,15 @@ def _natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def _row(
-    run: RunData, data: BenchmarkData, dimension: str, name: str, variant: str, reference: str | None, ledger: Ledger
+    run: RunData, data: BenchmarkData, group: _Group, variant: str, reference: str | None, ledger: Ledger
 ) -> tuple[CategoryRow | None, _Compared | None]:
     frame = data.of(variant)
-    frame = frame[frame[dimension] == name]
+    frame = frame[frame["problem_id"].isin(group.problems)]
     if frame.empty:
         return None, None
     selected = data.is_selected(variant)
-    at = where(variant=variant, benchmark=data.name) + f" and {where(**{dimension: name})}"
-    place = f"{data.name}/{dimension}={name}/{variant}"
+    at = f"{where(variant=variant, benchmark=data.name)} and {group.query}"
+    place = f"{data.name}/{group.dimension}={group.name}/{variant}"
     accuracy: dict[str, Claim | None] = {}
     correct = {}
     for policy in run.policies:
@@ -95,8 +128,9 @@ def _row(
             claim = ledger.add(accuracy_claim(data, frame, policy, f"{place}/{policy}", source, "category/accuracy"))
         accuracy[policy] = claim
     against = None
+    own = group.dimension != "topic"
     if reference is not None and reference != variant:
-        against = _against(run, data, dimension, name, variant, reference, frame, ledger)
+        against = _against(run, data, group, variant, reference, frame, ledger)
     row = CategoryRow(
         variant=variant,
         n=ledger.add(
@@ -107,8 +141,10 @@ def _row(
         lost=_counted(against, "lost", ledger, place),
         gained=_counted(against, "gained", ledger, place),
         difference=against.difference if against else None,
-        rates=rates(run, data, frame, f"category/{place}", at, selected, ledger, "+problems"),
-        centres=centres(run, frame, f"median/category/{place}", at, selected, ledger, _CENTRES, "+problems"),
+        rates=rates(run, data, frame, f"category/{place}", at, selected, ledger, "+problems") if own else {},
+        centres=centres(run, frame, f"median/category/{place}", at, selected, ledger, _CENTRES, "+problems")
+        if own
+        else {},
     )
     return row, against
 
@@ -124,8 +160,7 @@ def _counted(against: _Compared | None, kind: str, ledger: Ledger, place: str) -
 def _against(
     run: RunData,
     data: BenchmarkData,
-    dimension: str,
-    name: str,
+    group: _Group,
     variant: str,
     reference: str,
     frame: pd.DataFrame,
@@ -138,10 +173,11 @@ def _against(
         return None
     source: Source = {
         "table": "verdicts+problems",
-        "filter": where(benchmark=data.name, policy=run.policy, variant=[reference, variant], **{dimension: name}),
+        "filter": f"{where(benchmark=data.name, policy=run.policy, variant=[reference, variant])} and {group.query}",
     }
+    place = f"{data.name}/{group.dimension}={group.name}/{variant}"
     claim = Claim(
-        *(f"category/difference/{data.name}/{dimension}={name}/{variant}", None, Unit.POINTS, "definition.difference"),
+        *(f"category/difference/{place}", None, Unit.POINTS, "definition.difference"),
         denominator=result.n,
         **source,
     )

@@ -12,7 +12,7 @@ from qrm_forensics.compare import Interval, mean_interval, median_interval, pair
 from qrm_forensics.records import Coverage
 from qrm_forensics.report.claims import Ledger, Source, count, share, where, with_interval
 from qrm_forensics.report.data import BenchmarkData, Floats, RunData
-from qrm_forensics.report.keys import CENTRE_COLUMNS, RATE_COLUMNS
+from qrm_forensics.report.keys import CENTRE_COLUMNS, RATE_COLUMNS, YES_NO_COLUMNS
 from qrm_forensics.report.model import Cell, Claim, Unit
 
 #: Yes/no columns that have a section of their own.
@@ -111,7 +111,8 @@ def rates(
     found = {}
     for column in [*RATE_COLUMNS, *extra]:
         claim_id = f"rate/{name}/{column}"
-        definition = f"definition.column.{column}" if column in RATE_COLUMNS else "definition.rate"
+        known = column in RATE_COLUMNS or column in YES_NO_COLUMNS
+        definition = f"definition.column.{column}" if known else "definition.rate"
         if column not in run.tables:
             found[column] = ledger.add(Claim(claim_id, None, Unit.SHARE, definition, note="claim.no_measure"))
             continue

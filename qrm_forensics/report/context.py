@@ -13,6 +13,7 @@ from qrm_forensics.report.cells import build_cell
 from qrm_forensics.report.claims import Ledger
 from qrm_forensics.report.data import BenchmarkData, RunData, load
 from qrm_forensics.report.findings import build_findings, gather
+from qrm_forensics.report.flags import build_symptoms, build_thresholds, build_unassigned
 from qrm_forensics.report.headline import build_headline
 from qrm_forensics.report.model import BenchmarkReport, Provenance, ReportContext
 from qrm_forensics.report.notes import benchmark_notes, report_notes
@@ -51,6 +52,7 @@ def build_context(store: Store, *, max_cases: int = 8) -> ReportContext:
         benchmarks=reports,
         notes=report_notes(evidence),
         provenance=_provenance(run),
+        thresholds=build_thresholds(run, ledger),
         claims=ledger.all(),
     )
 
@@ -102,6 +104,8 @@ def _benchmark(
         onsets=build_onsets(run, data, ledger),
         reached=build_reached(run, data, ledger),
         early_warning=build_early_warning(run, data, ledger),
+        symptoms=build_symptoms(run, data, ledger),
+        unassigned=build_unassigned(run, data, ledger),
     )
 
 

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 
 import pandas as pd
 
+from qrm_forensics.benchmarks.taxonomy import LABELS, problem_categories
 from qrm_forensics.errors import InputError
 from qrm_forensics.records import TRACE_KEY
 from qrm_forensics.report.model import Claim
 from qrm_forensics.store import Store
+
+#: Ending of the name of a table: the thresholds that are stored beside the columns of a measure.
+THRESHOLDS = "#thresholds"
 
 _TRACE_COLUMNS = [*TRACE_KEY, "finish", "source_file", "source_index"]
 
@@ -42,9 +47,12 @@ def _table(store: Store, name: str, claims: Sequence[Claim]) -> pd.DataFrame:
     elif name == "verdicts":
         table = store.verdicts()
     elif name == "problems":
-        table = store.problem_table().rename_columns({"id": "problem_id"})
+        return _with_topics(store.problem_table().to_pandas().rename(columns={"id": "problem_id"}))
     else:
         kind, _, metric = name.partition("/")
+        if metric.endswith(THRESHOLDS):
+            kept_thresholds = store.measure_metadata(metric.removesuffix(THRESHOLDS)).get("thresholds")
+            return pd.DataFrame([] if kept_thresholds is None else json.loads(kept_thresholds)["items"])
         if kind == "analyses" and (kept := store.analysis(metric)) is not None:
             told = {(b, t): r for b, targets in kept[1].items() for t, r in targets.items() if isinstance(r, dict)}
             rows = [
@@ -56,3 +64,10 @@ def _table(store: Store, name: str, claims: Sequence[Claim]) -> pd.DataFrame:
             raise InputError(f"{store.root}: has no table {name!r}; measure the run again with this program")
     frame: pd.DataFrame = table.to_pandas()
     return frame
+
+
+def _with_topics(problems: pd.DataFrame) -> pd.DataFrame:
+    """Problems with a yes/no column ``topic_<label>`` for every label of the keyword taxonomy."""
+    found = [set(problem_categories(question)) for question in problems["question"]]
+    topics = {f"topic_{label}": [label in labels for labels in found] for label in LABELS}
+    return pd.concat([problems, pd.DataFrame(topics, index=problems.index)], axis=1)

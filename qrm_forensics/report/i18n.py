@@ -6,6 +6,7 @@ Message ids are keys (``finding.worst``); a message holds named slots:
 ``{accuracy}``                the value, linked to its evidence in HTML
 ``{accuracy:ci}``             its 95 % interval
 ``{accuracy:fraction}``       its numerator and denominator, ``263/500``
+``{count:share}``             a count as the share of its denominator, ``52.6%``
 ``{difference:abs}``          the value without its sign
 ``{variant|은/는}``            the value and the Korean particle that follows its sound
 ``{p:p}``                     ``p = 0.023`` or ``p < 0.001``
@@ -13,7 +14,7 @@ Message ids are keys (``finding.worst``); a message holds named slots:
 ============================  =================================================================
 
 Code between backticks and ``**strong**`` are the only markup.  Slots called ``policy``,
-``other_policy`` and ``column`` are printed by their name in the language.  The list of
+``other_policy``, ``outcome`` and ``column`` are printed by their name in the language.  The list of
 languages is the list of files.  A key that is missing and a slot that was not given are
 errors, not blanks.
 """
@@ -30,6 +31,7 @@ from babel.messages.pofile import read_po
 from markupsafe import Markup, escape
 
 from qrm_forensics import symptoms
+from qrm_forensics.benchmarks.taxonomy import CATEGORIES
 from qrm_forensics.errors import InputError
 from qrm_forensics.metrics.registry import all_metrics
 from qrm_forensics.report.model import Claim, Sentence, Unit
@@ -60,9 +62,14 @@ def languages() -> tuple[str, ...]:
 
 
 def _outcomes(language: str) -> dict[str, str]:
-    """The texts of outcomes and symptoms, which their rules bring along; ``outcome.<name>`` alone is the label."""
+    """The texts of outcomes, symptoms and topics, which their rules bring along; ``outcome.<name>`` alone is the label."""
     texts = symptoms.catalogue(language)
-    return texts | {f"outcome.{name}": texts[f"outcome.{name}.label"] for name in symptoms.OUTCOME_NAMES}
+    texts |= {f"outcome.{name}": texts[f"outcome.{name}.label"] for name in symptoms.OUTCOME_NAMES}
+    for rule in (*symptoms.SYMPTOMS, *symptoms.REFERENCE_CATEGORIES):
+        name = f"{rule.family}.{rule.name}"
+        texts[name] = texts[f"{name}.label"]
+        texts[f"definition.{name}"] = f"**{texts[f'{name}.label']}.** {texts[f'{name}.definition']}"
+    return texts | {f"topic.{c.name}": c.label[language] for c in CATEGORIES}  # "other" is in the catalogues
 
 
 def check_languages(wanted: Iterable[str]) -> tuple[str, ...]:
@@ -89,7 +96,7 @@ def slots_of(message: str) -> frozenset[str]:
 
 
 #: Slots whose value is a name that has a translation: slot -> prefix of the key.
-_NAMED = {"policy": "policy.", "other_policy": "policy.", "column": "column."}
+_NAMED = {"policy": "policy.", "other_policy": "policy.", "column": "column.", "outcome": "outcome."}
 
 #: Slots that hold a recipe or a marker, shown in the face of code.
 _TECHNICAL = frozenset({"variant", "reference", "other", "variants", "marker"})
@@ -187,6 +194,8 @@ class Texts:
                 return self.numbers.interval(value)
             case "fraction":
                 return self.numbers.fraction(value)
+            case "share":
+                return self.numbers.share(value)
             case "abs":
                 return self.numbers.magnitude(value.value, value.unit)
             case "p":

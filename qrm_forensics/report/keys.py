@@ -2,7 +2,7 @@
 
 A catalogue (one per language) has a text for each of these, and nothing else is
 ever asked of it.  Slots called ``variant``, ``reference``, ``other``, ``variants``,
-``benchmark``, ``policy``, ``other_policy``, ``column``, ``category`` and ``marker``
+``benchmark``, ``policy``, ``other_policy``, ``column``, ``columns``, ``outcome``, ``category`` and ``marker``
 are plain names; every other slot is a claim.
 
 A claim whose ``value`` is None but whose ``numerator`` and ``denominator`` are there
@@ -13,6 +13,11 @@ selected, where a share would estimate nothing.
 from __future__ import annotations
 
 import re
+
+import pyarrow as pa
+
+from qrm_forensics.metrics.registry import all_metrics
+from qrm_forensics.symptoms import REFERENCE_CATEGORIES, SYMPTOMS
 
 #: Key -> slots.  What the executive summary says first; exactly one is chosen.
 HEADLINES: dict[str, tuple[str, ...]] = {
@@ -92,6 +97,7 @@ NOTES: dict[str, tuple[str, ...]] = {
     "note.imported": ("benchmark",),
     "note.incomplete": ("variant", "benchmark", "n"),
     "note.samples": ("benchmark", "samples"),
+    "note.pseudo_tokens": ("variants", "benchmark"),
     "note.overlap_left_out": ("variants", "benchmark"),
     "note.adjusted": ("policy", "family"),
 }
@@ -111,7 +117,6 @@ CASE_REASONS: dict[str, tuple[str, ...]] = {
     "case.alone_right": ("variant", "count", "of"),
 }
 
-#: Every sentence there is: key -> slots.
 #: What the early warning is worth, per target.
 _JUDGED = ("benchmark", "n", "failed", "auc", "plain")
 _OPERATED = ("allowed", "caught", "alarms", "lead", "saved", "plain_saved", "plain_caught")
@@ -123,12 +128,28 @@ EARLY_SENTENCES: dict[str, tuple[str, ...]] = {
         ("not", _JUDGED),
         ("unknown", _JUDGED),
         ("at", _OPERATED),
+        ("nothing", ("allowed", "failed", "alarms", "plain_caught")),  # no response that failed raises an alarm
+        ("unset", ("allowed",)),  # too few other responses to set a threshold for such a share
         *((f"shortage.{what}", ("benchmark", "found", "needed")) for what in ("failed", "others", "failed_problems")),
     )
 }
+EARLY_SENTENCES["early.selected"] = (
+    "selected",
+    "benchmark",
+)  # a part of the responses answers problems that somebody selected
 
+#: Why responses have no outcome, and where a threshold of the rules comes from.
+RULE_SENTENCES: dict[str, tuple[str, ...]] = {
+    "unassigned.reason": ("variant", "count", "outcome", "columns"),
+    "threshold.calibrated": ("quantile", "n", "variant"),
+    "threshold.published": ("n", "variant"),  # too few correct responses of the baseline
+    "threshold.published_alone": (),  # no baseline
+    "threshold.fixed": (),
+}
+
+#: Every sentence there is: key -> slots.
 SENTENCES: dict[str, tuple[str, ...]] = (
-    HEADLINES | FINDINGS | CATEGORY_SENTENCES | NOTES | CASE_REASONS | EARLY_SENTENCES
+    HEADLINES | FINDINGS | CATEGORY_SENTENCES | NOTES | CASE_REASONS | EARLY_SENTENCES | RULE_SENTENCES
 )
 
 #: ``Claim.note``: why a claim has no value, or what limits it.  No slots.
@@ -142,6 +163,7 @@ CLAIM_NOTES: tuple[str, ...] = (
     "claim.no_shared",  # no problem that both answered
     "claim.no_interval",  # too few values for an interval
     "claim.description",  # describes a set that was selected; not an estimate, so no interval
+    "claim.looping_only",  # describes the responses that loop; says nothing about those that do not
 )
 
 #: ``Claim.ci_method``.
@@ -199,12 +221,18 @@ REACHED: tuple[str, ...] = ("had_correct", "false_equation", "gibberish", "low_d
 #: Figures of the early warning.
 EARLY: tuple[str, ...] = (
     *("failed", "others", "failed_problems", "needed", "n", "auc"),
-    *("allowed", "recall", "false_alarms", "lead", "saved"),
+    *("allowed", "recall", "false_alarms", "lead", "saved", "failed_scored", "selected"),
+)
+
+#: Yes/no columns of the metrics: their shares carry the metric's own definition.
+YES_NO_COLUMNS: frozenset[str] = frozenset(
+    c.name for m in all_metrics() for c in m.columns if pa.types.is_boolean(c.dtype)
 )
 
 #: ``Claim.definition``.  Medians and means of a column share its ``definition.column.…``; the claim's id says which.
 DEFINITIONS: tuple[str, ...] = (
     "definition.n",  # responses of a variant on a benchmark (traces)
+    "definition.problems",  # problems that a variant answered
     "definition.benchmark_size",
     "definition.accuracy",  # right / judged; missing counts as wrong, unscored is left out; Wilson
     "definition.accuracy_samples",  # several samples: mean over problems of the share right; bootstrap over problems
@@ -218,7 +246,10 @@ DEFINITIONS: tuple[str, ...] = (
     "definition.lenient_only",
     "definition.strict_only",
     "definition.rate",  # share of responses for which a measured column without its own definition is true
-    *(f"definition.column.{column}" for column in (*RATE_COLUMNS, *CENTRE_COLUMNS)),
+    *(
+        f"definition.column.{column}"
+        for column in dict.fromkeys((*RATE_COLUMNS, *CENTRE_COLUMNS, *sorted(YES_NO_COLUMNS)))
+    ),
     "definition.paired_n",  # problems that both answered and that were judged for both
     "definition.both",
     "definition.lost",  # reference right, variant not (several samples: right less often)
@@ -247,6 +278,9 @@ DEFINITIONS: tuple[str, ...] = (
     "definition.rest_not_right",
     "definition.outcome",  # responses with this outcome, of all that were judged (symptoms)
     "definition.outcome_total",
+    "definition.unassigned",
+    *(f"definition.{rule.family}.{rule.name}" for rule in (*SYMPTOMS, *REFERENCE_CATEGORIES)),
+    *("definition.threshold", "definition.threshold_n", "definition.threshold_quantile"),
     *(f"definition.loop_{what}" for what in ("responses", "class", "terminal", "recovered", "enumeration")),
     *(f"definition.onset_{what}" for what in ("incidence", "median", "typical")),
     *(f"definition.{group}_{what}" for group in ("wrong", "right") for what in REACHED),

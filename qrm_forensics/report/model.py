@@ -156,7 +156,9 @@ class CategoryRow:
 
 @dataclass(frozen=True, slots=True)
 class Category:
-    """One subject (or level) of a benchmark.  ``dimension``: subject | level."""
+    """One subject, level or topic of a benchmark.  ``dimension``: subject | level | topic; of topics a problem may
+    have several, and their names are labels of :mod:`qrm_forensics.benchmarks.taxonomy`.
+    """
 
     benchmark: str
     dimension: str
@@ -318,6 +320,25 @@ class ReachedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class SymptomRow:
+    """How many of a variant's responses show each symptom, and fall under each category of the reference study."""
+
+    variant: str
+    symptoms: dict[str, Claim]
+    reference: dict[str, Claim]
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdRow:
+    """A threshold that the rules used.  ``origin`` says where it comes from; ``source`` is a catalogue key or None."""
+
+    name: str
+    value: Claim
+    origin: Sentence
+    source: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class BenchmarkReport:
     name: str
     size: int | None
@@ -338,6 +359,8 @@ class BenchmarkReport:
     onsets: tuple[Onset, ...] = ()
     reached: tuple[ReachedRow, ...] = ()
     early_warning: tuple[Sentence, ...] = ()
+    symptoms: tuple[SymptomRow, ...] = ()
+    unassigned: tuple[Sentence, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,3 +388,4 @@ class ReportContext:
     notes: tuple[Sentence, ...]
     provenance: Provenance
     claims: tuple[Claim, ...]
+    thresholds: tuple[ThresholdRow, ...] = ()

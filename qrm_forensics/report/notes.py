@@ -42,9 +42,19 @@ def benchmark_notes(
     for variant, reference in unshared.items():
         slots: dict[str, Claim | str] = {"variant": variant, "reference": reference, "benchmark": data.name}
         notes.append(Sentence("note.no_shared", slots, "warning"))
+    guessed = _in_pseudo_tokens(data)
+    if guessed:
+        notes.append(Sentence("note.pseudo_tokens", {"variants": ", ".join(guessed), "benchmark": data.name}))
     if left_out:
         notes.append(Sentence("note.overlap_left_out", {"variants": ", ".join(left_out), "benchmark": data.name}))
     return tuple(notes)
+
+
+def _in_pseudo_tokens(data: BenchmarkData) -> list[str]:
+    """Variants with loops whose positions could not be counted in the model's tokens."""
+    if "loop_onset_source" not in data.frame:
+        return []
+    return [v for v in data.variants if (data.of(v)["loop_onset_source"] == "pseudo").any()]
 
 
 def _about_reference(run: RunData, data: BenchmarkData, compared: Mapping[str, str]) -> list[Sentence]:
@@ -63,7 +73,12 @@ def _about_cell(run: RunData, data: BenchmarkData, cell: Cell, ledger: Ledger) -
         cell.coverage
     )
     if kind is not None:
-        slots = place | {"n": cell.n}
+        answered = count(
+            *(f"problems/{data.name}/{cell.variant}", int(frame["problem_id"].nunique()), "definition.problems"),
+            table="traces",
+            filter=at,
+        )
+        slots = place | {"n": ledger.add(answered)}
         if kind != "unknown_size" and data.size is not None:
             whole = where(benchmark=data.name)
             size = count(f"size/{data.name}", data.size, "definition.benchmark_size", table="problems", filter=whole)

@@ -92,6 +92,12 @@ class Numbers:
             return ABSENT
         return f"{self.value(claim.numerator, Unit.COUNT)}/{self.value(claim.denominator, Unit.COUNT)}"
 
+    def share(self, claim: Claim) -> str:
+        """A count as the share that it is of its denominator, ``52.6%``, or an en dash."""
+        if claim.numerator is None or not claim.denominator:
+            return ABSENT
+        return self.value(claim.numerator / claim.denominator, Unit.SHARE)
+
     def interval(self, claim: Claim) -> str:
         """``81.6–87.9%`` (Korean ``81.6~87.9%``), or an en dash where there is no interval."""
         low, high = claim.ci_low, claim.ci_high

@@ -10,6 +10,7 @@ import pandas as pd
 
 from qrm_forensics.compare import Interval
 from qrm_forensics.compare.survival import Ending, time_to_loop
+from qrm_forensics.errors import StoreError
 from qrm_forensics.metrics.loop_classes import CLASSES
 from qrm_forensics.records import Finish, Status
 from qrm_forensics.report.cells import finite
@@ -157,7 +158,7 @@ def build_onsets(run: RunData, data: BenchmarkData, ledger: Ledger) -> tuple[Ons
             f"{name}/typical", None, Unit.TOKENS, "definition.onset_typical", note="claim.no_data", **source
         )
         if len(among):
-            typical = replace(typical, value=float(np.median(among)), denominator=len(among), note="claim.description")
+            typical = replace(typical, value=float(np.median(among)), denominator=len(among), note="claim.looping_only")
         found.append(
             Onset(
                 variant=variant,
@@ -233,15 +234,37 @@ def build_reached(run: RunData, data: BenchmarkData, ledger: Ledger) -> tuple[Re
 def build_early_warning(run: RunData, data: BenchmarkData, ledger: Ledger) -> tuple[Sentence, ...]:
     """What the early warning is worth on this benchmark, beside length so far, in sentences."""
     kept = run.store.analysis(EARLY_WARNING)
-    told = kept[1].get(data.name) if kept is not None else None
-    if told is None:
+    if kept is None:
         return ()
-    return tuple(
-        sentence for target in ("unclosed", "loop") for sentence in _warned(told[target], target, data.name, ledger)
+    try:
+        told = kept[1].get(data.name)
+        if told is None:
+            return ()
+        told_of = [s for t in ("unclosed", "loop") for s in _warned(told[t], t, data, ledger)]
+        picked = [v for v in data.variants if data.is_selected(v)]
+        if picked and any(told[t]["shortage"] is None for t in ("unclosed", "loop")):
+            told_of.insert(0, _selected(picked, data, ledger))
+        return tuple(told_of)
+    except (AttributeError, KeyError, TypeError) as error:
+        path = run.store.root / "analyses" / f"{EARLY_WARNING}.json"
+        raise StoreError(f"{path}: is not as this program writes it; delete it and run or import again") from error
+
+
+def _selected(picked: list[str], data: BenchmarkData, ledger: Ledger) -> Sentence:
+    """That responses to selected problems are among those that the early warning is judged on."""
+    number = count(
+        f"early_warning/{data.name}/selected",
+        sum(len(data.of(v)) for v in picked),
+        "definition.early_selected",
+        of=len(data.frame),
+        table="traces",
+        filter=where(variant=picked, benchmark=data.name),
     )
+    return Sentence("early.selected", {"benchmark": data.name, "selected": ledger.add(number)}, "warning")
 
 
-def _warned(result: dict[str, Any], target: str, benchmark: str, ledger: Ledger) -> list[Sentence]:
+def _warned(result: dict[str, Any], target: str, data: BenchmarkData, ledger: Ledger) -> list[Sentence]:
+    benchmark = data.name
     name = f"early_warning/{benchmark}/{target}"
     source: Source = {"table": f"analyses/{EARLY_WARNING}", "filter": where(benchmark=benchmark, target=target)}
 
@@ -256,7 +279,9 @@ def _warned(result: dict[str, Any], target: str, benchmark: str, ledger: Ledger)
     slots: dict[str, Claim | str] = {"benchmark": benchmark}
     short = result["shortage"]
     if short is not None:
-        slots["found"] = number(f"shortage/{short['what']}", short["found"], Unit.COUNT)
+        # of the failed only those count here that are long enough for a score
+        what = "failed_scored" if short["what"] == "failed" else short["what"]
+        slots["found"] = number(f"shortage/{what}", short["found"], Unit.COUNT)
         slots["needed"] = number("needed", short["needed"], Unit.COUNT)
         return [Sentence(f"early.{target}.shortage.{short['what']}", slots)]
     model, plain = result["model"], result["length"]
@@ -269,12 +294,13 @@ def _warned(result: dict[str, Any], target: str, benchmark: str, ledger: Ledger)
     sentences = [Sentence(f"early.{target}.{key}", slots, "info")]
     for allowed in ("0.01", "0.05"):
         op, base = model["operations"].get(allowed), plain["operations"].get(allowed)
-        if op is None or base is None or op["lead"] is None:
+        at = f"at_{allowed[2:]}"
+        made: dict[str, Claim | str] = {"allowed": number(f"{at}/allowed", float(allowed), Unit.SHARE)}
+        if op is None or base is None:
+            sentences.append(Sentence(f"early.{target}.unset", made, "info"))
             continue
         spent = op["tokens_failed"]
-        at = f"at_{allowed[2:]}"
-        made: dict[str, Claim | str] = {
-            "allowed": number(f"{at}/allowed", float(allowed), Unit.SHARE),
+        made |= {
             "caught": number(
                 f"{at}/recall",
                 op["recall"]["count"] / op["recall"]["n"],
@@ -291,9 +317,6 @@ def _warned(result: dict[str, Any], target: str, benchmark: str, ledger: Ledger)
                 denominator=op["false_alarms"]["n"],
                 **interval(op["false_alarms"]["interval"]),
             ),
-            "lead": number(f"{at}/lead", op["lead"]["median"], Unit.TOKENS, denominator=op["lead"]["n"]),
-            "saved": number(f"{at}/saved", op["tokens_saved"] / spent if spent else 0.0, Unit.SHARE),
-            "plain_saved": number(f"{at}/length/saved", base["tokens_saved"] / spent if spent else 0.0, Unit.SHARE),
             "plain_caught": number(
                 f"{at}/length/recall",
                 base["recall"]["count"] / base["recall"]["n"],
@@ -302,6 +325,16 @@ def _warned(result: dict[str, Any], target: str, benchmark: str, ledger: Ledger)
                 denominator=base["recall"]["n"],
                 **interval(base["recall"]["interval"]),
             ),
+        }
+        if op["lead"] is None:  # nothing was caught, so there is nothing to be early by
+            few = {"allowed": made["allowed"], "failed": slots["failed"], "alarms": made["alarms"]}
+            few["plain_caught"] = made["plain_caught"]
+            sentences.append(Sentence(f"early.{target}.nothing", few, "info"))
+            continue
+        made |= {
+            "lead": number(f"{at}/lead", op["lead"]["median"], Unit.TOKENS, denominator=op["lead"]["n"]),
+            "saved": number(f"{at}/saved", op["tokens_saved"] / spent if spent else 0.0, Unit.SHARE),
+            "plain_saved": number(f"{at}/length/saved", base["tokens_saved"] / spent if spent else 0.0, Unit.SHARE),
         }
         sentences.append(Sentence(f"early.{target}.at", made, "info"))
     return sentences

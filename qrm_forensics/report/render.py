@@ -224,7 +224,7 @@ def _markdown(context: ReportContext, texts: Texts, environment: Environment) ->
     def table(name: str, benchmark: str) -> str:
         if name not in built:
             return ""
-        return tables.to_markdown(built[name].of(benchmark), texts, transposed=name == "measures")
+        return tables.to_markdown(built[name].of(benchmark), texts, transposed=name in ("measures", "symptoms"))
 
     names = view.names() | {"t": quoting.text, "say": quoting.sentence, "define": quoting.definition, "table": table}
     return environment.get_template("report.md.j2").render(names)

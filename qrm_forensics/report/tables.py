@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from qrm_forensics.records import Coverage
 from qrm_forensics.report.i18n import Texts
 from qrm_forensics.report.keys import CENTRE_COLUMNS, RATE_COLUMNS, loop_class_key
 from qrm_forensics.report.model import BenchmarkReport, Claim, ReportContext, Unit
@@ -72,6 +73,8 @@ def tables(context: ReportContext) -> tuple[TableData, ...]:
     built = (
         _accuracy(context),
         _outcomes(context),
+        _symptoms(context),
+        _reached(context),
         _paired(context),
         _overlap(context),
         _categories(context),
@@ -129,16 +132,61 @@ def _outcomes(context: ReportContext) -> TableData:
     """One row per variant and outcome; those of a variant add up to its responses."""
     heads = (
         *(_BENCHMARK, _VARIANT, Head("outcome", "ui.outcome"), Head("responses", "ui.n")),
-        Head("total", "ui.total"),
+        *(Head("share", "ui.share", unit=Unit.SHARE), Head("total", "ui.total")),
     )
+    picked = {(b.name, c.variant) for b in context.benchmarks for c in b.cells if c.coverage is Coverage.SELECTED}
     rows = tuple(
-        (b.name, row.variant, f"outcome.{outcome}", claim, row.total)
+        (b.name, row.variant, f"outcome.{outcome}", claim, _part(claim, (b.name, row.variant) in picked), row.total)
         for b in context.benchmarks
         for row in b.outcomes
         for outcome, claim in row.counts.items()
         if claim.value or outcome == UNASSIGNED
     )
     return TableData("outcomes", heads, rows)
+
+
+def _part(claim: Claim, selected: bool) -> float | None:
+    """A count as a share of its denominator; None for problems that somebody selected."""
+    if selected or claim.numerator is None or not claim.denominator:
+        return None
+    return claim.numerator / claim.denominator
+
+
+def _symptoms(context: ReportContext) -> TableData:
+    """One row per variant, one column per flag; flags do not exclude each other."""
+    found = {
+        (family, name): None
+        for b in context.benchmarks
+        for row in b.symptoms
+        for family, flags in (("symptom", row.symptoms), ("reference", row.reference))
+        for name in flags
+    }
+    heads = (_BENCHMARK, _VARIANT, *(Head(f"{f}_{name}", f"{f}.{name}", None, "ci") for f, name in found))
+    rows = tuple(
+        (
+            *(b.name, row.variant),
+            *((row.symptoms if f == "symptom" else row.reference).get(name) for f, name in found),
+        )
+        for b in context.benchmarks
+        for row in b.symptoms
+        if found
+    )
+    return TableData("symptoms", heads, rows)
+
+
+def _reached(context: ReportContext) -> TableData:
+    """One row per variant and sign: its share among responses that are not right, and among those that are."""
+    heads = (
+        *(_BENCHMARK, _VARIANT, Head("sign", "ui.symptom")),
+        *(Head("not_right", "ui.reached.wrong", None, "ci"), Head("right", "ui.reached.right", None, "ci")),
+    )
+    rows = tuple(
+        (b.name, row.variant, f"ui.reached.{what}", claim, row.right[what])
+        for b in context.benchmarks
+        for row in b.reached
+        for what, claim in row.wrong.items()
+    )
+    return TableData("reached", heads, rows)
 
 
 def _loop_kinds(context: ReportContext) -> TableData:
@@ -213,7 +261,13 @@ def _categories(context: ReportContext) -> TableData:
     )
     rows = tuple(
         (
-            *(b.name, f"dimension.{c.dimension}", c.name, r.variant, r.n),
+            *(
+                b.name,
+                f"dimension.{c.dimension}",
+                f"topic.{c.name}" if c.dimension == "topic" else c.name,
+                r.variant,
+                r.n,
+            ),
             *(r.correct.get(p) for p in judged),
             *(r.accuracy.get(p) for p in judged),
             *(r.difference, r.lost, r.gained),
@@ -328,7 +382,7 @@ def _raw(value: Value, part: str) -> object:
     return value
 
 
-_KEY = re.compile(r"^(?:policy|coverage|dimension|outcome|loop_class|ui)\.(?=[a-z_]+$)")
+_KEY = re.compile(r"^(?:policy|coverage|dimension|topic|outcome|loop_class|ui(?:\.reached)?)\.(?=[a-z_]+$)")
 
 
 #: What makes a spreadsheet take a field for a formula.

@@ -108,23 +108,34 @@ class View:
         return any(c.coverage is Coverage.SELECTED for c in benchmark.cells)
 
     @staticmethod
+    def is_selected(benchmark: BenchmarkReport, variant: str) -> bool:
+        """Whether somebody picked the problems of this variant, so that a share would estimate nothing."""
+        return any(c.coverage is Coverage.SELECTED for c in benchmark.cells if c.variant == variant)
+
+    @staticmethod
     def pair_of(benchmark: BenchmarkReport, variant: str, policy: str) -> Pair | None:
         return next((p for p in benchmark.pairs if p.variant == variant and p.policy == policy), None)
 
     @staticmethod
     def by_dimension(benchmark: BenchmarkReport) -> list[tuple[str, list[Category]]]:
-        """Categories grouped: subjects first, then levels, then any other."""
-        order = {"subject": 0, "level": 1}
+        """Categories grouped: subjects first, then levels, then topics."""
+        order = {"subject": 0, "level": 1, "topic": 2}
         names = dict.fromkeys(c.dimension for c in benchmark.categories)
-        grouped = sorted(names, key=lambda d: order.get(d, 2))
+        grouped = sorted(names, key=lambda d: order.get(d, 3))
         return [(d, [c for c in benchmark.categories if c.dimension == d]) for d in grouped]
 
     def in_category(self, sentence: Sentence, category: Category) -> Sentence:
         """A sentence of a category with the category as readers call it: a level is "level 3", not "3"."""
-        if category.dimension != "level" or "category" not in sentence.slots:
+        if category.dimension == "subject" or "category" not in sentence.slots:
             return sentence
-        name = self.texts.text("ui.level", level=str(sentence.slots["category"]))
+        name = self.category_name(category)
+        if category.dimension == "level":
+            name = self.texts.text("ui.level", level=name)
         return replace(sentence, slots=sentence.slots | {"category": name})
+
+    def category_name(self, category: Category) -> str:
+        """The name of a category; that of a topic in the language of the page."""
+        return self.texts.text(f"topic.{category.name}") if category.dimension == "topic" else category.name
 
     @staticmethod
     def variants_in(categories: Iterable[Category]) -> list[str]:
@@ -167,6 +178,13 @@ class View:
         return [o for o in (rows[0].counts if rows else ()) if o == UNASSIGNED or any(r.counts[o].value for r in rows)]
 
     @staticmethod
+    def flags_of(benchmark: BenchmarkReport, family: str) -> list[str]:
+        """Symptoms, or the categories of the reference study, in the order of their rules."""
+        return list(
+            dict.fromkeys(f for r in benchmark.symptoms for f in (r.symptoms if family == "symptom" else r.reference))
+        )
+
+    @staticmethod
     def adds_up(row: OutcomeRow) -> bool:
         return sum(int(c.value or 0) for c in row.counts.values()) == row.total.value
 
@@ -193,8 +211,8 @@ class View:
                 "tint",
                 "status_tone",
             ),
-            *("sum_of", "sum_holds", "keys_of", "all_columns", "in_category"),
-            *("shown_outcomes", "adds_up", "onset_of"),
+            *("sum_of", "sum_holds", "keys_of", "all_columns", "in_category", "category_name", "is_selected"),
+            *("shown_outcomes", "adds_up", "onset_of", "flags_of"),
         )
         return {name: getattr(self, name) for name in shared} | {
             "ctx": self.context,

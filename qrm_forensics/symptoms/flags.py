@@ -123,7 +123,7 @@ SYMPTOMS: tuple[Rule, ...] = (
         said("No answer", "답 없음"),
         said(
             "The strict policy found no answer: no closed '\\boxed{}' after the last '</think>', or nothing in it.",
-            "엄격한 기준에서 답을 찾지 못했다: 마지막 '</think>' 뒤에 닫힌 '\\boxed{}'가 없거나 비어 있다.",
+            "엄격 채점에서 답을 찾지 못했다: 마지막 '</think>' 뒤에 닫힌 '\\boxed{}'가 없거나 비어 있다.",
         ),
         ("strict_status",),
         lambda f: f.judged("strict_status", Status.MISSING),
@@ -139,10 +139,10 @@ SYMPTOMS: tuple[Rule, ...] = (
     Rule(
         "symptom",
         "wrong_format",
-        said("Credited only leniently", "관대한 기준에서만 정답"),
+        said("Credited only leniently", "완화 채점에서만 정답"),
         said(
             "The lenient policy says correct and the strict policy does not.",
-            "관대한 기준으로는 정답이지만 엄격한 기준으로는 정답이 아니다.",
+            "완화 채점에서는 정답이지만 엄격 채점에서는 정답이 아니다.",
         ),
         ("strict_status", "lenient_status"),
         wrong_format,
@@ -153,7 +153,7 @@ SYMPTOMS: tuple[Rule, ...] = (
         said("Had the right answer", "정답에 이르렀다가 놓침"),
         said(
             "The correct answer is stated somewhere in the response, and the strict policy does not say correct.",
-            "응답 어딘가에서 정답을 말했지만 엄격한 기준으로 정답이 아니다.",
+            "응답 어딘가에서 정답을 말했지만 엄격 채점에서 정답이 아니다.",
         ),
         ("strict_status", "had_correct"),
         lambda f: all_of(is_not(correct(f)), f.yes("had_correct")),
@@ -164,7 +164,7 @@ SYMPTOMS: tuple[Rule, ...] = (
         said("False written equations", "거짓 등식"),
         said(
             "More written equations are false than the threshold 'false_equations' allows.",
-            "거짓인 등식의 수가 임계값 'false_equations'보다 많다.",
+            "거짓인 등식의 수가 임곗값 'false_equations'보다 많다.",
         ),
         ("false_equations",),
         lambda f: f.above("false_equations", "false_equations"),
@@ -187,7 +187,7 @@ SYMPTOMS: tuple[Rule, ...] = (
         said("Low diversity", "낮은 어휘 다양성"),
         said(
             "The mean type-token ratio over windows of 500 words is below the threshold 'low_diversity'; not known below 500 words.",
-            "500단어 구간의 평균 타입-토큰 비율이 임계값 'low_diversity'보다 낮으며, 500단어 미만이면 알 수 없다.",
+            "500단어 구간의 평균 타입-토큰 비율이 임곗값 'low_diversity'보다 낮으며, 500단어 미만이면 알 수 없다.",
         ),
         ("mattr_500",),
         lambda f: f.below("mattr_500", "low_diversity"),
@@ -259,6 +259,6 @@ REFERENCE_CATEGORIES: tuple[Rule, ...] = (
 REFERENCE_NOTE = said(
     "These categories overlap: one response can be in several or in none, so their shares do not add up. "
     "The reference report counted them among responses that the lenient policy does not call correct.",
-    "이 범주들은 서로 겹친다. 한 응답이 여러 범주에 들거나 어디에도 들지 않을 수 있어 비율을 더해도 100%가 되지 않는다. "
-    "참조 보고서는 관대한 기준으로 정답이 아닌 응답에서만 세었다.",
+    "이 범주들은 서로 겹칩니다. 한 응답이 여러 범주에 들거나 어디에도 들지 않을 수 있어 비율을 더해도 100%가 되지 않습니다. "
+    "참조 보고서는 완화 채점에서 정답이 아닌 응답에서만 세었습니다.",
 )

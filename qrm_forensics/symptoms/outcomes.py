@@ -85,7 +85,7 @@ OUTCOMES: tuple[Rule, ...] = (
         said("Correct after a loop", "반복에서 벗어난 뒤 정답"),
         said(
             "Correct by the strict policy, and the response had looped (tier 1 or 2) and left the loop.",
-            "엄격한 기준으로 정답이고, 반복(1·2단계)에 빠졌다가 벗어났다.",
+            "엄격 채점에서 정답이고, 반복(1·2단계)에 빠졌다가 벗어났다.",
         ),
         ("strict_status", *LOOP, "loop_recovered"),
         lambda f: all_of(correct(f), looped(f), f.yes("loop_recovered")),
@@ -96,7 +96,7 @@ OUTCOMES: tuple[Rule, ...] = (
         said("Correct", "정답"),
         said(
             "Correct by the strict policy, without a loop that was left (one that goes on after the answer is flagged).",
-            "엄격한 기준으로 정답이고, 벗어난 반복이 없다(답을 낸 뒤에 이어진 반복은 증상으로 표시한다).",
+            "엄격 채점에서 정답이고, 벗어난 반복이 없다(답을 낸 뒤에 이어진 반복은 증상으로 표시한다).",
         ),
         ("strict_status",),
         correct,
@@ -106,8 +106,8 @@ OUTCOMES: tuple[Rule, ...] = (
         "looped_to_limit",
         said("Looped to the limit", "반복하다 중단됨"),
         said(
-            "Stopped from outside (see the symptom 'truncated') while repeating itself: a loop goes on to the end, loops cover more tokens than the share 'loop_share' of those that follow the loop onset, or a loop detector stopped it.",
-            "되풀이하던 중 외부에서 중단되었다('중단' 증상 참고): 반복이 끝까지 이어지거나, 반복 구간의 토큰이 반복 시작 이후 토큰의 'loop_share' 비율보다 많거나, 반복 감지기가 중단시켰다.",
+            "Stopped from outside (the symptom of that name) while repeating itself: a loop goes on to the end, loops cover more tokens than the share 'loop_share' of those that follow the loop onset, or a loop detector stopped it.",
+            "되풀이하던 중 외부에서 중단되었다(같은 이름의 증상 참고): 반복이 끝까지 이어지거나, 반복 구간의 토큰이 반복 시작 이후 토큰의 'loop_share' 비율보다 많거나, 반복 감지기가 중단시켰다.",
         ),
         (*TO_LIMIT, "loop_tier", "loop_coverage", "loop_onset_fraction"),
         _looped_to_limit,
@@ -119,7 +119,7 @@ OUTCOMES: tuple[Rule, ...] = (
         said("Collapsed into gibberish", "횡설수설로 붕괴"),
         said(
             "Not correct; more gibberish words than the threshold 'gibberish' allows, or a window of random digits; and it was stopped from outside, or has no answer, or more than the share 'gibberish_share' of its words is gibberish.",
-            "정답이 아니고, 횡설수설 단어 수가 임계값 'gibberish'보다 많거나 무작위 숫자 구간이 있으며, 외부에서 중단되었거나 답이 없거나 횡설수설 단어의 비율이 'gibberish_share'보다 높다.",
+            "정답이 아니고, 횡설수설 단어 수가 임곗값 'gibberish'보다 많거나 무작위 숫자 구간이 있으며, 외부에서 중단되었거나 답이 없거나 횡설수설 단어의 비율이 'gibberish_share'보다 높다.",
         ),
         ("gibberish_count", "random_digit_windows", "n_words", "strict_status", *TO_LIMIT),
         _collapsed,
@@ -130,8 +130,8 @@ OUTCOMES: tuple[Rule, ...] = (
         "ran_out_without_loop",
         said("Ran out, not looping", "반복 없이 한도 도달"),
         said(
-            "Stopped from outside (see the symptom 'truncated'), and not while repeating itself; going through cases is no repetition.",
-            "되풀이하지 않던 중 외부에서 중단되었다('중단' 증상 참고). 경우를 하나씩 나열하는 것은 반복이 아니다.",
+            "Stopped from outside (the symptom of that name), and not while repeating itself; going through cases is no repetition.",
+            "되풀이하지 않던 중 외부에서 중단되었다(같은 이름의 증상 참고). 경우를 하나씩 나열하는 것은 반복이 아니다.",
         ),
         TO_LIMIT,
         to_limit,
@@ -142,7 +142,7 @@ OUTCOMES: tuple[Rule, ...] = (
         said("Ended without an answer", "답 없이 종료"),
         said(
             "Ended by itself; the strict policy found no answer, and the lenient policy does not say correct.",
-            "스스로 끝났으나 엄격한 기준으로 답이 없고, 관대한 기준으로도 정답이 아니다.",
+            "스스로 끝났으나 엄격 채점에서 답이 없고, 완화 채점에서도 정답이 아니다.",
         ),
         ("strict_status", "lenient_status"),
         lambda f: all_of(f.judged("strict_status", Status.MISSING), is_not(f.judged("lenient_status", Status.CORRECT))),
@@ -153,7 +153,7 @@ OUTCOMES: tuple[Rule, ...] = (
         said("Right answer, wrong form", "정답이지만 형식 오류"),
         said(
             "Ended by itself; the lenient policy says correct, the strict policy says missing or wrong.",
-            "스스로 끝났고, 관대한 기준으로는 정답이지만 엄격한 기준으로는 답이 없거나 오답이다.",
+            "스스로 끝났고, 완화 채점에서는 정답이지만 엄격 채점에서는 답이 없거나 오답이다.",
         ),
         ("strict_status", "lenient_status"),
         wrong_format,
@@ -164,7 +164,7 @@ OUTCOMES: tuple[Rule, ...] = (
         said("Reached the right answer, then left it", "정답에 이르렀다가 놓침"),
         said(
             "Wrong by both policies, and the correct answer is stated somewhere in the response.",
-            "두 기준 모두 오답이지만, 응답 어딘가에서 정답을 말했다.",
+            "두 채점 모두 오답이지만, 응답 어딘가에서 정답을 말했다.",
         ),
         ("strict_status", "had_correct"),
         lambda f: all_of(_wrong(f), f.yes("had_correct")),
@@ -175,7 +175,7 @@ OUTCOMES: tuple[Rule, ...] = (
         said("Wrong, with a false equation", "오답, 거짓 등식 있음"),
         said(
             "Wrong by both policies, and more written equations are false than the threshold 'false_equations' allows.",
-            "두 기준 모두 오답이고, 거짓인 등식의 수가 임계값 'false_equations'보다 많다.",
+            "두 채점 모두 오답이고, 거짓인 등식의 수가 임곗값 'false_equations'보다 많다.",
         ),
         ("strict_status", "false_equations"),
         lambda f: all_of(_wrong(f), f.above("false_equations", "false_equations")),
@@ -187,7 +187,7 @@ OUTCOMES: tuple[Rule, ...] = (
         said("Wrong, no visible slip", "오답, 드러난 실수 없음"),
         said(
             "Wrong by both policies, and none of the above.",
-            "두 기준 모두 오답이고, 위의 어느 것에도 해당하지 않는다.",
+            "두 채점 모두 오답이고, 위의 어느 것에도 해당하지 않는다.",
         ),
         ("strict_status",),
         _wrong,

@@ -14,6 +14,7 @@ from qrm_forensics.report.i18n import MissingMessage, Texts, catalogue, check_la
 from qrm_forensics.report.model import Claim, Unit
 from qrm_forensics.report.particles import PAIRS
 from qrm_forensics.report.render import templates_dir
+from qrm_forensics.symptoms import SPECS
 
 LANGUAGES = languages()
 _KEY = re.compile(r"""['"]((?:ui|chart|method|badge|policy|status|finish|coverage|origin|dimension)\.[\w.]+)['"]""")
@@ -33,7 +34,17 @@ def _asked_for() -> set[str]:
         *(f"finish.{f}" for f in Finish),
         *(f"coverage.{c}" for c in Coverage),
         *(f"ci.{m}" for m in keys.CI_METHODS),
-        *("policy.strict", "policy.lenient", "origin.run", "origin.import", "dimension.subject", "dimension.level"),
+        *(
+            "policy.strict",
+            "policy.lenient",
+            "origin.run",
+            "origin.import",
+            "dimension.subject",
+            "dimension.level",
+            "dimension.topic",
+        ),
+        *(f"ui.threshold.{s.name}" for s in SPECS),
+        *(f"ui.flags_{family}" for family in ("symptom", "reference")),
         *(f"chart.overlap.{kind}" for kind in ("all", "none", "lost", "gained", "some")),
     }
     return {k for k in named if not k.endswith((".", ".j2"))} | built | set(keys.CLAIM_NOTES)
