@@ -70,17 +70,17 @@ def _ends(stem: str, en: str, ko: str) -> tuple[Column, Column, Column]:
     return (
         _count(
             f"{stem}_first_1000",
-            (f"{en} in the first {SPAN:,} words", f"처음 {SPAN:,}단어의 {ko}"),
+            (f"{en[0].upper()}{en[1:]} in the first {SPAN:,} words", f"처음 {SPAN:,}단어의 {ko}"),
             (
                 f"Number of occurrences of {en} in the first {SPAN:,} whitespace-separated words; "
-                f"empty below {2 * SPAN:,} words, where the two spans would overlap.",
+                f"empty below {2 * SPAN:,} words, where the first and the last {SPAN:,} would overlap.",
                 f"공백으로 나눈 처음 {SPAN:,}단어에 나오는 {ko}의 횟수이며, 두 구간이 겹치는 {2 * SPAN:,}단어 미만이면 비워 둔다.",
             ),
             _SHORT,
         ),
         _count(
             f"{stem}_last_1000",
-            (f"{en} in the last {SPAN:,} words", f"마지막 {SPAN:,}단어의 {ko}"),
+            (f"{en[0].upper()}{en[1:]} in the last {SPAN:,} words", f"마지막 {SPAN:,}단어의 {ko}"),
             (
                 f"Number of occurrences of {en} in the last {SPAN:,} whitespace-separated words; empty below {2 * SPAN:,} words.",
                 f"공백으로 나눈 마지막 {SPAN:,}단어에 나오는 {ko}의 횟수이며, {2 * SPAN:,}단어 미만이면 비워 둔다.",
@@ -89,7 +89,7 @@ def _ends(stem: str, en: str, ko: str) -> tuple[Column, Column, Column]:
         ),
         _count(
             f"{stem}_last_minus_first",
-            (f"{en}: last less first {SPAN:,} words", f"{ko}: 마지막 − 처음 {SPAN:,}단어"),
+            (f"{en[0].upper()}{en[1:]}: last minus first {SPAN:,} words", f"{ko}: 마지막 − 처음 {SPAN:,}단어"),
             (
                 f"{stem}_last_1000 minus {stem}_first_1000; empty below {2 * SPAN:,} words.",
                 f"{stem}_last_1000에서 {stem}_first_1000을 뺀 값이며, {2 * SPAN:,}단어 미만이면 비워 둔다.",
@@ -122,8 +122,8 @@ def _spacing(name: str, of: str, label: tuple[str, str]) -> Column:
         Show.TABLE,
         label=said(*label),
         definition=said(
-            f"'tight' where {of} is below {TIGHT} characters, 'sparse' from {SPARSE} on, else 'medium'; empty where it is.",
-            f"{of}이(가) {TIGHT}자 미만이면 'tight', {SPARSE}자 이상이면 'sparse', 그 사이면 'medium'이며, 값이 없으면 비워 둔다.",
+            f"'tight' where {of} is below {TIGHT} characters, 'sparse' from {SPARSE} on, else 'medium'; empty where {of} is empty.",
+            f"{of} 값이 {TIGHT}자 미만이면 'tight', {SPARSE}자 이상이면 'sparse', 그 사이면 'medium'이며, 값이 없으면 비워 둔다.",
         ),
         nullable_when="there are fewer than two of them",
     )
@@ -170,7 +170,7 @@ _FIGURES = (
         "wait_last_over_first",
         pa.float64(),
         Show.TABLE,
-        label=said("'wait': last by first 1,000 words", "'wait': 마지막 ÷ 처음 1,000단어"),
+        label=said("'wait': last divided by first 1,000 words", "'wait': 마지막 ÷ 처음 1,000단어"),
         definition=said(
             "wait_last_1000 divided by wait_first_1000, the deterioration of the reference study; empty below "
             f"{2 * SPAN:,} words and where the first is 0.",
@@ -178,7 +178,7 @@ _FIGURES = (
         ),
         nullable_when=_SHORT_OR_NONE,
     ),
-    *_ends("markers", "the markers", "담화 표지"),
+    *_ends("markers", "markers", "담화 표지"),
 )
 _DISTANCES = (
     _distance("wait_distance", ("successive 'wait's", "이어지는 'wait'")),

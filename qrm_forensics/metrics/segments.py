@@ -39,7 +39,7 @@ RULES: dict[str, Said] = {
     ),
     "process": said("every paragraph of no other phase", "다른 단계에 들지 않는 모든 문단"),
     "check": said(
-        f"the paragraphs, not of understanding, that say {_NEAR} one of {_listed(CHECK_CUES)}",
+        f"every paragraph, not of understanding, that says {_NEAR} one of {_listed(CHECK_CUES)}",
         f"문제 이해가 아니면서 {_NEAR_KO} {_listed(CHECK_CUES)} 가운데 하나가 나오는 문단",
     ),
     "final": said(
