@@ -18,7 +18,7 @@ GAP, GAP_SHARE = 120.0, 0.15
 #: Score of its own that a stretch has which is joined to one of a multiple of its lag.
 OWN = 60.0
 #: Whether another lag fits better is asked of so many tokens; it must do so by such a share to be longer.
-STEADY_SAMPLE, STEADY_LAGS, STEADY = 1024, 64, 0.03
+STEADY_SAMPLE, STEADY_LAGS, STEADY = 400, 64, 0.04
 #: A lag is a multiple of the period to such a share, and to three tokens; the period is the commonest lag, or what
 #: such a share of the tokens has near a fraction of it.
 NEAR, FRACTION = 0.06, 1 / 7

@@ -269,7 +269,9 @@ def _promising(x, i, lag, hi, ahead):  # type: ignore[no-untyped-def]
     for q in range(1, AHEAD + 1):
         if x[i + q] == x[i + q - lag]:
             agree += 1
-    return agree >= ahead
+        elif q - agree > AHEAD - ahead:
+            return False
+    return True
 
 
 @njit(cache=True, nogil=True)
