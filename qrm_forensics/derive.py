@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 SYMPTOMS_TABLE = "symptoms.v1"
 #: The analysis that judges the early warning, and how many bytes of a benchmark's responses it reads at most.
 FORESEEN = "early_warning"
+FORESEEN_VERSION = 1  # raised with every change that can alter its figures
 FORESEE_BYTES = 256 << 20
 
 
@@ -111,6 +112,7 @@ def _measure(store: Store, observer: Observer) -> None:
     if learning:
         observer.begin("measure", f"reference of {', '.join(learning)}", 1)
         corpora = make_corpora(store, list(learning.values()))
+        observer.advance()
         observer.end()
     tasks = [(cell, group) for cell in stale for group in store.row_groups(*cell)]
     waiting = Counter(cell for cell, _ in tasks)
@@ -157,6 +159,7 @@ def _judge(store: Store, observer: Observer) -> str:
 
 def _foresee(store: Store, made_of: str, observer: Observer) -> None:
     """Judge the early warning on every benchmark, all variants together; again when anything changed."""
+    made_of = hash_of([made_of, FORESEEN_VERSION])
     kept = store.analysis(FORESEEN)
     if kept is not None and kept[0] == made_of:
         return

@@ -187,6 +187,18 @@ CENTRE_COLUMNS: dict[str, str] = {
     "loop_period": "tokens",
     "loop_repeats": "plain",
     "loop_coverage": "share",
+    "collapse_at": "share",
+    "sentence_repeat_rate": "share",
+    "self_reference_outside_repeats": "per-1000-words",
+    "understand_share": "share",
+    "process_share": "share",
+    "check_share": "share",
+    "final_share": "share",
+    "answer_changes": "plain",
+    "underthinking": "share",
+    "equations": "plain",
+    "false_equations": "plain",
+    "gibberish_count": "words",
 }
 
 
