@@ -126,7 +126,9 @@ def main() -> None:
     print(f"  kappa {result['kappa']:.2f} over all, {result['kappa_sure']:.2f} over the {result['sure']} sure labels")
     if result["onset_error_median"] is not None:
         periods, chars, share = result["onset_error_median"]
-        print(f"  onset: median error {periods:.2f} periods, {chars:.0f} characters, {100 * share:.1f} % of the response")
+        print(
+            f"  onset: median error {periods:.2f} periods, {chars:.0f} characters, {100 * share:.1f} % of the response"
+        )
     print(f"\n{'label':14}" + "".join(f"{f:>13}" for f in FOUND))
     for label in LABELS:
         print(f"{label:14}" + "".join(f"{result['confusion'][f'{label}/{f}']:13}" for f in FOUND))
