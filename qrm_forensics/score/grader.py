@@ -21,7 +21,7 @@ from qrm_forensics.errors import InputError
 from qrm_forensics.records import Kind, Problem, Status, Trace, Verdict
 from qrm_forensics.score import extraction, shortcut
 from qrm_forensics.score.latex_spans import BOX
-from qrm_forensics.score.shield import MAX_CHARS, refusal
+from qrm_forensics.score.shield import MAX_CHARS, explosion, refusal
 from qrm_forensics.score.workers import Judgement, WorkerPool
 
 POLICIES: Final = ("strict", "lenient")
@@ -153,7 +153,7 @@ class Grader:
         if settled is not None and answer is not None:
             return _known(_judged(settled.equal, answer, f"{rule}/{settled.how}"))
         if isinstance(reading, extraction.Latex) and reading.boxed and answer is not None:
-            refused = refusal(answer) if len(answer) <= MAX_CHARS else None
+            refused = explosion(answer) if len(answer) <= MAX_CHARS else None
             if refused is not None:
                 return _known(_unscored(f"refused: {refused}", answer, rule))
         judgement = self._judged(reading, text, gold)
@@ -163,7 +163,7 @@ class Grader:
         span = answers.last_box(text)
         if span is not None and span[1] - span[0] <= MAX_CHARS:
             box = text[span[0] : span[1]]
-            refused = refusal(box)
+            refused = explosion(box)
             if refused is not None:
                 return _known(_unscored(f"refused: {refused}", box, rule))
         future = self._ask(_whole(text, gold))

@@ -230,10 +230,12 @@ def differ(a: Any, b: Any) -> bool:
     variables = sorted(a.free_symbols | b.free_symbols, key=str)
     point = {variable: sympy.Rational(31 + 7 * i, 43 + i * i) for i, variable in enumerate(variables)}
     try:
-        x, y = (complex(e.evalf(15, subs=point or None, strict=True)) for e in (a, b))
+        x, y = (e.evalf(15, subs=point or None, strict=True) for e in (a, b))
+        if not (x.is_Number and y.is_Number):  # sympy's real numbers may be larger than Python's
+            x, y = complex(x), complex(y)
+        return bool(abs(x - y) > APART * max(1, abs(x), abs(y)))
     except (ArithmeticError, AttributeError, NotImplementedError, TypeError, ValueError):
         return False  # no number, or not to that precision
-    return abs(x - y) > APART * max(1.0, abs(x), abs(y))
 
 
 def vanishing(a: Any, b: Any) -> bool:

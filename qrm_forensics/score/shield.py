@@ -25,11 +25,13 @@ _TOKEN = re.compile(r"[+-]?\s*\d+|\\[A-Za-z]+|.", re.DOTALL)
 _COMBINATORIAL = re.compile(r"\\[dt]?binom(?![A-Za-z])|\\choose(?![A-Za-z])|(?<![A-Za-z\\])[CP]\s*[({\d]")
 _ITERATED = re.compile(r"\\(?:sum|prod|int|lim|bigcup|bigcap)(?![A-Za-z])")
 _POWER = re.compile(r"(?:\^|\*\*)\s*")
+_CHAINED = re.compile(r"\s*(?:\^|\*\*)\s*")
+_POWER_OF_ANY_BUT_A_LETTER = re.compile(r"(?<![A-Za-z\s^*])\s{0,3}(?:\^|\*\*)")  # e^{3x^2} stays as it is written
 _POWER_OF_NUMBERS = re.compile(r"(\d+)\s*(?:\^|\*\*)\s*[{(]?\s*(\d+)|(\d)(?:[eE])(\d+)")
 
 
 def refusal(answer: str) -> str | None:
-    """Why an answer is not given to the algebra system; None where it may be."""
+    """Why ``strict`` does not give an answer to the algebra system; None where it may be given."""
     if len(answer) > MAX_CHARS:
         return f"longer than {MAX_CHARS} characters ({len(answer)})"
     longest = max((len(n) for n in _NUMBER.findall(answer)), default=0)
@@ -37,6 +39,11 @@ def refusal(answer: str) -> str | None:
         return f"a run of {longest} digits (more than {MAX_DIGIT_RUN})"
     if _depth(answer) > MAX_DEPTH:
         return f"brackets nested deeper than {MAX_DEPTH}"
+    return explosion(answer)
+
+
+def explosion(answer: str) -> str | None:
+    """Why a short answer would be huge to evaluate; None where nothing says so.  For at most ``MAX_CHARS`` characters."""
     return _tower(answer) or _factorial(answer) or _large_arguments(answer)
 
 
@@ -85,7 +92,7 @@ def _group_begin(text: str, end: int) -> int:
 def _tower(text: str) -> str | None:
     for match in _POWER.finditer(text):
         end = _group_end(text, match.end())
-        while following := _POWER.match(text, end):  # a chain, 9^9^9
+        while following := _CHAINED.match(text, end):  # a chain, 9^9^9
             end = _group_end(text, following.end())
             if end == following.end():
                 break
@@ -93,7 +100,7 @@ def _tower(text: str) -> str | None:
         largest = max((int(n) for n in _NUMBER.findall(exponent)), default=0)
         if largest > MAX_EXPONENT:
             return f"an exponent of {largest} (more than {MAX_EXPONENT})"
-        if largest > MAX_TOWER_NUMBER and _POWER.search(exponent):
+        if largest > MAX_TOWER_NUMBER and _POWER_OF_ANY_BUT_A_LETTER.search(exponent):
             return "a tower of exponents"
     return None
 

@@ -187,7 +187,9 @@ def test_what_does_not_parse_is_passed_over_as_in_the_whole_text(asked: list[dic
         verdict = grader.score(problem(r"\frac{6}{14}"), trace(unreadable), "lenient")
         assert (verdict.status, verdict.rule) == (Status.CORRECT, "boxed/math-verify")
         assert [len(request["pieces"]) for request in asked] == [1, 3]
-        nothing = grader.score(problem(r"\frac12"), trace(r"it is $7$, so \boxed{( 3, \frac{1}{2} \right )}"), "lenient")
+        nothing = grader.score(
+            problem(r"\frac12"), trace(r"it is $7$, so \boxed{( 3, \frac{1}{2} \right )}"), "lenient"
+        )
         assert nothing.status == Status.CORRECT
         assert "text" in asked[-1]
 
