@@ -348,8 +348,8 @@ def _covered(loops: list[Episode], n: int) -> tuple[float, Episode | None]:
         # the first copy may reach into the loop before
         if covered + e.end - e.onset >= SUFFIX_SHARE * (n - e.onset):
             suffix = e
-        covered += min(e.end, limit) - e.body_start
-        limit = e.body_start
+        covered += max(0, min(e.end, limit) - e.body_start)
+        limit = min(limit, e.body_start)
     return min(1.0, covered / n), suffix
 
 

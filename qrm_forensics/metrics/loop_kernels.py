@@ -8,9 +8,9 @@ at a time (a word more or less in a copy, a counter that gets a digit longer).
 
 Method: the latest position of each k-gram gives the lag at which it recurs (one table of a fixed size,
 so that work and memory do not depend on the text); a walk from there scores token by token, is
-ended by an X-drop (Altschul et al. 1990, BLAST, sec. "extension"), and is realigned at a
+ended by an X-drop (Altschul et al., BLAST, 1990), and is realigned at a
 mismatch within a narrow band.  A k-gram is forgotten with a probability of
-1 - exp(-lag / 2 ** TABLE_BITS), which loses some beginnings of very long periods, not the periods.
+1 - exp(-lag / 2 ** TABLE_BITS), which puts off where a very long period is first seen.
 Cost: linear; each token is compared with a bounded number of others.
 """
 
@@ -109,12 +109,21 @@ def masked_streams(low, kinds, codes, starts, ends, connective):  # type: ignore
 
 
 @njit(cache=True, nogil=True)
+def _table(n):  # type: ignore[no-untyped-def]
+    """An empty table for n tokens: entries twice as many, and a power of two, up to 2 ** TABLE_BITS."""
+    bits = 4
+    while bits < TABLE_BITS and (1 << bits) < 2 * n:
+        bits += 1
+    return np.zeros(1 << bits, np.uint32)
+
+
+@njit(cache=True, nogil=True)
 def follow(x, lo, hi, walk, table, links, spans, scores, count):  # type: ignore[no-untyped-def]
     """Find the segments of x[lo:hi]; writes links, spans[k] = (start, end) and scores[k] from k = count on.
 
-    Returns the new count.  ``table`` (2 ** TABLE_BITS,) uint32 is zero, or was used for this x before lo.  At a mismatch the lag may move by up to SHIFT, where the next WINDOW tokens agree
-    better; a k-gram that recurs at a lag not far from the present one (an eighth of it, and four
-    tokens) moves it too.
+    Returns the new count.  ``table`` is ``_table``'s, or was used for this x before lo.  At a mismatch the
+    lag may move by up to SHIFT, where the next WINDOW tokens agree better; a k-gram that recurs at a lag
+    not far from the present one (an eighth of it, and four tokens) moves it too.
     """
     # An entry is a position in its low bits and a tag of the hash above them.  A false one would have to be
     # false for some k-grams in a row to begin a walk, and the walk then compares the tokens.
@@ -122,7 +131,11 @@ def follow(x, lo, hi, walk, table, links, spans, scores, count):  # type: ignore
     mix = np.uint64(0x9E3779B97F4A7C15)
     tag_bits = np.uint64(0xFFFFFFFF ^ POSITION)
     position = np.uint64(POSITION)
-    shift = np.uint64(64 - TABLE_BITS)
+    shift = np.uint64(64)
+    size = table.shape[0]
+    while size > 1:
+        size >>= 1
+        shift -= np.uint64(1)
     power = np.uint64(1)
     for _ in range(K - 1):
         power = power * base
@@ -391,7 +404,7 @@ def segments_of_text(x2, x3, at):  # type: ignore[no-untyped-def]
     links3 = np.zeros(n, np.int32)
     spans3 = np.empty((n // WALK_MASKED.min_length + 2, 2), np.int32)
     scores3 = np.empty(n // WALK_MASKED.min_length + 2, np.float64)
-    count3 = follow(x3, 0, n, WALK_MASKED, np.zeros(1 << TABLE_BITS, np.uint32), links3, spans3, scores3, 0)
+    count3 = follow(x3, 0, n, WALK_MASKED, _table(n), links3, spans3, scores3, 0)
     blocks = n // BLOCK + 1
     hot = np.zeros(blocks, np.uint8)
     kept = 0
@@ -416,7 +429,7 @@ def segments_of_text(x2, x3, at):  # type: ignore[no-untyped-def]
     scores2 = np.empty(m // WALK_TOKENS.min_length + 2, np.float64)
     count2 = 0
     # What an earlier region left in the table lies before the region, and is passed over for that.
-    table = np.zeros(1 << TABLE_BITS, np.uint32)
+    table = _table(m if hot.any() else 0)
     k = 0
     while k < blocks:
         if not hot[k]:
@@ -437,5 +450,5 @@ def segments_of_ids(x):  # type: ignore[no-untyped-def]
     links = np.zeros(m, np.int32)
     spans = np.empty((m // WALK_IDS.min_length + 2, 2), np.int32)
     scores = np.empty(m // WALK_IDS.min_length + 2, np.float64)
-    count = follow(x, 0, m, WALK_IDS, np.zeros(1 << TABLE_BITS, np.uint32), links, spans, scores, 0)
+    count = follow(x, 0, m, WALK_IDS, _table(m), links, spans, scores, 0)
     return links, spans[:count], scores[:count]

@@ -16,7 +16,6 @@ from qrm_forensics.metrics.loop_detector import (
     MIN_EVIDENCE,
     SUFFIX_SHARE,
     UNIT_CAP,
-    WORDS_PER_STEP,
     LoopReport,
     report_loops,
 )
@@ -238,9 +237,9 @@ _COLUMNS = (
         Show.SHARE,
         label=said("Enumerates", "열거 있음"),
         definition=said(
-            "A stretch repeats with every number masked but is no loop, because the numbers progress or it has fewer than "
-            f"{WORDS_PER_STEP:.0f} words to each step of its counter.",
-            f"모든 숫자를 가리면 반복되지만, 숫자가 진행하거나 카운터 한 단계의 단어가 {WORDS_PER_STEP:.0f}개 미만이어서 루프가 아닌 구간이 있다.",
+            "A stretch repeats with every number masked but is no loop, because its numbers progress, or because it is little "
+            "more than a counter.",
+            "모든 숫자를 가리면 반복되지만, 숫자가 진행하거나 카운터 말고는 거의 내용이 없어서 루프가 아닌 구간이 있다.",
         ),
     ),
     _of_loop(
