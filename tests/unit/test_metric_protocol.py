@@ -173,7 +173,14 @@ def test_run_metrics_puts_the_key_before_the_figures() -> None:
     measured = run_metrics(traces)
     assert list(measured) == [m.name for m in all_metrics() if not m.reads_problem]
     length = measured["length"]
-    assert length.column_names == [*(f.name for f in KEY_FIELDS), "n_words", "n_chars", "n_tokens", "n_steps", "n_pseudo_tokens"]
+    assert length.column_names == [
+        *(f.name for f in KEY_FIELDS),
+        "n_words",
+        "n_chars",
+        "n_tokens",
+        "n_steps",
+        "n_pseudo_tokens",
+    ]
     assert length["problem_id"].to_pylist() == ["0", "1"]
     assert length["n_words"].to_pylist() == [2, None]
     assert run_metrics(traces, ["length"])["length"].equals(length)
