@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from qrm_forensics.compare import Interval, mean_interval, median_interval, paired, ratio_intervals
 from qrm_forensics.records import Coverage
-from qrm_forensics.report.claims import Ledger, Source, count, share, where, with_interval
+from qrm_forensics.report.claims import Ledger, Source, all_alike, count, share, where, with_interval
 from qrm_forensics.report.data import BenchmarkData, Floats, RunData
 from qrm_forensics.report.keys import CENTRE_COLUMNS, RATE_COLUMNS, YES_NO_COLUMNS
 from qrm_forensics.report.model import Cell, Claim, Unit
@@ -78,7 +78,10 @@ def accuracy_claim(
             denominator=len(per_problem),
             **source,
         )
-        claim = with_interval(claim, mean_interval(per_problem), "bootstrap-problems")
+        if right.min() == right.max():
+            claim = with_interval(claim, *all_alike(bool(right[0]), len(per_problem)))
+        else:
+            claim = with_interval(claim, mean_interval(per_problem), "bootstrap-problems")
     coverage = worst_note(data, frame)
     return replace(claim, note=claim.note or coverage)
 
@@ -118,7 +121,9 @@ def rates(
             continue
         values, problems = finite(frame, column)
         source: Source = {"table": run.tables[column] + table, "filter": at}
-        found[column] = ledger.add(share(claim_id, values, problems, definition, selected=selected, **source))
+        found[column] = ledger.add(
+            share(claim_id, values, problems, definition, selected=selected, of=len(frame), **source)
+        )
     return found
 
 

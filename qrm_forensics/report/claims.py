@@ -92,6 +92,7 @@ def share(
     *,
     selected: bool,
     empty: str = "claim.no_data",
+    of: int | None = None,
     table: str,
     filter: str,
 ) -> Claim:
@@ -99,11 +100,15 @@ def share(
 
     Wilson interval for one response per problem, else a bootstrap over problems.  A
     selected set gives counts and no share; an empty one no value, with ``empty`` as the note.
+    ``of``: responses in all, where a value may be missing.  What is known only where it is true gives a count of
+    these and no share: the share among the known ones would be 1 whatever the responses are like.
     """
     n, k = len(values), int(values.sum())
     claim = Claim(claim_id, None, Unit.SHARE, definition, table=table, filter=filter, note=empty)
     if not n:
         return claim
+    if of is not None and k == n < of:
+        return replace(claim, numerator=k, denominator=of, note="claim.one_sided")
     claim = replace(claim, numerator=k, denominator=n)
     if selected:
         return replace(claim, note="claim.selected")
@@ -111,10 +116,19 @@ def share(
     interval: Interval | None
     if len(names) == n:
         interval, method = wilson(k, n), "wilson"
+    elif k in (0, n):
+        interval, method = all_alike(k > 0, len(names))
     else:
         interval = ratio_interval(np.bincount(index, values), np.bincount(index))
         method = "bootstrap-problems"
     return with_interval(replace(claim, value=k / n, note=None), interval, method)
+
+
+def all_alike(true: bool, problems: int) -> tuple[Interval, str]:
+    """Interval where all of several responses per problem agree: resamples would all be the same, so it is Wilson's
+    with each problem as one observation.
+    """
+    return wilson(problems if true else 0, problems), "wilson-problems"
 
 
 def with_interval(claim: Claim, interval: Interval | None, method: str) -> Claim:

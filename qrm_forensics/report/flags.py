@@ -31,6 +31,7 @@ def build_symptoms(run: RunData, data: BenchmarkData, ledger: Ledger) -> tuple[S
                     problems,
                     f"definition.{rule.family}.{rule.name}",
                     selected=data.is_selected(variant),
+                    of=len(frame),
                     table=run.tables[rule.column],
                     filter=where(variant=variant, benchmark=data.name),
                 )

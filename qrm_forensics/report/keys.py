@@ -163,11 +163,19 @@ CLAIM_NOTES: tuple[str, ...] = (
     "claim.no_shared",  # no problem that both answered
     "claim.no_interval",  # too few values for an interval
     "claim.description",  # describes a set that was selected; not an estimate, so no interval
+    "claim.one_sided",  # known only where it is true: how many are, of all
     "claim.looping_only",  # describes the responses that loop; says nothing about those that do not
 )
 
 #: ``Claim.ci_method``.
-CI_METHODS: tuple[str, ...] = ("wilson", "tango-score", "bootstrap-problems", "aalen-johansen", "brookmeyer-crowley")
+CI_METHODS: tuple[str, ...] = (
+    "wilson",
+    "wilson-problems",
+    "tango-score",
+    "bootstrap-problems",
+    "aalen-johansen",
+    "brookmeyer-crowley",
+)
 
 #: Measured columns whose shares (true per response) are shown, in the order of display.
 RATE_COLUMNS: tuple[str, ...] = ("closed", "boxed", "truncated", "loop", "loop_terminal")

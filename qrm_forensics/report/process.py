@@ -223,6 +223,7 @@ def build_reached(run: RunData, data: BenchmarkData, ledger: Ledger) -> tuple[Re
                         problems,
                         f"definition.{group}_{what}",
                         selected=data.is_selected(variant),
+                        of=len(part),
                         table=f"verdicts+{run.tables[column]}",
                         filter=f"{at} and {where(status=[str(s) for s in statuses])}",
                     )

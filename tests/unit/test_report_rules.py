@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from factories import AIME, BF16, MATH, Scripted, problem_set, small_run, write_run
@@ -14,6 +15,7 @@ from factories import AIME, BF16, MATH, Scripted, problem_set, small_run, write_
 from qrm_forensics.benchmarks.taxonomy import problem_categories
 from qrm_forensics.errors import StoreError
 from qrm_forensics.records import TRACE_KEY
+from qrm_forensics.report.claims import share
 from qrm_forensics.report.context import build_context
 from qrm_forensics.report.evidence import evidence
 from qrm_forensics.report.model import BenchmarkReport, Claim, Sentence
@@ -160,3 +162,22 @@ def test_loops_that_are_placed_by_pseudo_tokens_are_noted(store: Store) -> None:
         column = pa.array(["pseudo"] * keys.num_rows)
         store.write_measure("places.v1", variant, benchmark, keys.append_column("loop_onset_source", column), "stamp")
     assert {n.slots["benchmark"] for n in noted()} == {MATH, AIME}
+
+
+def _made(values: list[float], problems: list[int], **more: Any) -> Claim:
+    source = {"table": "t", "filter": "f"}
+    return share("a", np.array(values), np.array(problems), "definition.rate", selected=False, **source, **more)
+
+
+def test_what_is_known_only_where_it_is_true_has_no_share() -> None:
+    told = _made([1, 1], [0, 1], of=38)
+    assert (told.value, told.numerator, told.denominator, told.note) == (None, 2, 38, "claim.one_sided")
+    assert _made([1, 1], [0, 1], of=2).value == 1
+    assert _made([1, 0], [0, 1], of=38).denominator == 2
+
+
+def test_several_samples_that_agree_leave_room_for_doubt() -> None:
+    none, every = _made([0.0] * 20, [i // 2 for i in range(20)]), _made([1.0] * 20, [i // 2 for i in range(20)])
+    assert none.ci_method == every.ci_method == "wilson-problems"
+    assert (none.ci_low, none.ci_high) == pytest.approx((0, 1 - every.ci_low))  # type: ignore[operator]
+    assert none.ci_high == pytest.approx(3.8415 / (10 + 3.8415), abs=1e-4)  # Wilson's upper limit of 0 in 10
