@@ -231,9 +231,9 @@ UNITS += ["I hope final answer is 5. "]
 def test_finding_what_is_read_first_takes_time_in_proportion_to_the_text(unit: str) -> None:
     """math-verify's own expressions take minutes on some of these."""
     for begin, end in (("", ""), (" 1", "x"), ("$", BOX + "5"), ("answer ", " = ")):
-        text = begin + unit * (100_000 // len(unit)) + end
+        text = begin + unit * (40_000 // len(unit)) + end
         started = time.process_time()
         with contextlib.suppress(Unclear):
             first_reading(text)
         boxed_readings(text)
-        assert time.process_time() - started < 2.0  # mostly 0.05
+        assert time.process_time() - started < 1.0  # mostly 0.02
