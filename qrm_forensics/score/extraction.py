@@ -65,13 +65,11 @@ def first_reading(text: str) -> Reading | None:
     """
     environments = Environments(text)
     try:
-        found = _boxed(text, environments)
-        if _hopes(text, 0 if found is None else found.end):
-            raise Unclear
-        if found is None:
-            found = _anchored(text, environments) or _unanchored(text, environments)
+        found = _boxed(text, environments) or _unboxed(text, environments)
     except TooMuchWork:
         raise Unclear from None
+    if found is not None and _hopes(text, found.end):
+        raise Unclear
     return None if found is None else found.reading()
 
 
@@ -93,6 +91,16 @@ def boxed_readings(text: str, most: int = 40) -> list[Latex]:
 def _hopes(text: str, end: int) -> bool:
     """Whether "final answer is 5. I hope", which ranks with boxes, might end behind ``end``."""
     return text.find("I hope", max(0, end - 5)) >= 0 and "final answer is" in _folded(text)
+
+
+def _unboxed(text: str, environments: Environments) -> _Found | None:
+    last_mark = _last_mark(text, len(text))
+    if last_mark < 0:
+        return None
+    folded = _folded(text)
+    if "i hope" in folded and "final answer is" in folded:
+        raise Unclear
+    return _anchored(text, folded, last_mark, environments) or _unanchored(text, last_mark, environments)
 
 
 class _Found(NamedTuple):
@@ -220,10 +228,8 @@ def _places(word: str, folded: str, end: int) -> list[int]:
     return found
 
 
-def _anchored(text: str, environments: Environments) -> _Found | None:
+def _anchored(text: str, folded: str, last_mark: int, environments: Environments) -> _Found | None:
     """Behind "final answer is", else behind "answer:", else behind "answer"."""
-    folded = _folded(text)
-    last_mark = max(0, _last_mark(text, len(text)))
     answers = _places("answer", folded, last_mark)
     if not answers:
         return None
@@ -332,16 +338,17 @@ class _Expressions:
 # --------------------------------------------------------------------------- anywhere
 
 
-def _unanchored(text: str, environments: Environments) -> _Found | None:
+def _unanchored(text: str, mark: int, environments: Environments) -> _Found | None:
     """The LaTeX, expression or number that ends last, looked for in pieces of the text from its end."""
     end, width = len(text), _WIDTH
-    while (mark := _last_mark(text, end)) >= 0:
+    while mark >= 0:
         begin = _cut_before(text, mark, width)
         after = _cut(text, mark + 1, min(end, mark + 1000))  # nothing begins behind the last mark
         found = _last_between(text, environments, begin, end if after is None else after)
         if found is not None or begin == 0:
             return found
         end, width = begin, 2 * width
+        mark = _last_mark(text, end)
     return None
 
 

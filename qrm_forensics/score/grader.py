@@ -145,7 +145,7 @@ class Grader:
         except extraction.Unclear:
             return self._lenient_by_whole(gold, text, rule)
         if reading is None:
-            if self._piecewise and shortcut.gold_content(gold):
+            if self._piecewise and shortcut.read_gold(gold) is not None:
                 return _known(_NOTHING_FOUND)
             return self._lenient_by_whole(gold, text, rule)
         settled = shortcut.settle(gold, reading)

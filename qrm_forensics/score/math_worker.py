@@ -83,6 +83,7 @@ def parse_in_two_stages() -> None:
     is up to ten times faster, for tuples and intervals above all.
     """
     from antlr4.atn.PredictionMode import PredictionMode
+    from antlr4.error.ErrorStrategy import BailErrorStrategy
     from latex2sympy2_extended import latex2sympy2
 
     create = latex2sympy2._Latex2Sympy.create_parser
@@ -90,6 +91,7 @@ def parse_in_two_stages() -> None:
     def create_parser(self: Any, latex: str) -> Any:
         parser = create(self, latex)
         parser._interp.predictionMode = PredictionMode.SLL
+        parser._errHandler = BailErrorStrategy()  # any error ends the first stage
         first_stage = parser.math
 
         def math() -> Any:

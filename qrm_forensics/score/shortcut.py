@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import re
+from typing import NamedTuple
 
 from qrm_forensics import answers
 from qrm_forensics.score.extraction import Latex, Plain, Reading, Unclear, first_reading
@@ -46,9 +47,17 @@ def content(reading: Reading | None) -> str | None:
     return None
 
 
+class Gold(NamedTuple):
+    """The one answer that math-verify reads in a gold text, in the spelling that is compared, and whether it is plain."""
+
+    answer: str
+    spelling: str
+    plain: bool
+
+
 @functools.lru_cache(maxsize=4096)
-def gold_content(gold: str) -> str | None:
-    r"""The answer that math-verify reads in a gold text: in its box, or, where it has none, all of it as if boxed."""
+def read_gold(gold: str) -> Gold | None:
+    r"""What is in the box of a gold text or, where it has none, all of it as if boxed; None where that is not one answer."""
     solution = BOX in gold
     if solution and "final answer" in gold.lower():
         return None  # in worked solutions that ranks with boxes
@@ -56,22 +65,25 @@ def gold_content(gold: str) -> str | None:
         reading = first_reading(gold if solution else f"{BOX}{gold}}}")
     except Unclear:
         return None
-    return content(reading) if isinstance(reading, Latex) and reading.boxed else None
+    answer = content(reading) if isinstance(reading, Latex) and reading.boxed else None
+    return Gold(answer, _spelling(answer), plain(answer)) if answer else None
 
 
 def settle(gold: str, reading: Reading) -> answers.Settled | None:
     """What math-verify says of the piece it reads first, where that is certain without asking it."""
-    want, got = gold_content(gold), content(reading)
+    want, got = read_gold(gold), content(reading)
     if want is None or got is None:
         return None
-    if isinstance(reading, Latex) and _same(want) == _same(got) and _SAYS_SOMETHING.search(_DROPPED.sub("", got)):
+    if want.plain and (plain(got) or (isinstance(reading, Plain) and _is_long_decimal(got))):
+        settled = answers.settle(want.answer, got)
+        if settled is not None:
+            return settled
+    if isinstance(reading, Latex) and want.spelling == _spelling(got) and _SAYS_SOMETHING.search(_DROPPED.sub("", got)):
         return answers.Settled(True, "string")
-    if not plain(want) or not (plain(got) or (isinstance(reading, Plain) and _is_long_decimal(got))):
-        return None
-    return answers.settle(want, got)
+    return None
 
 
-def _same(answer: str) -> str:
+def _spelling(answer: str) -> str:
     return _FRACTION_NAME.sub(r"\\frac", answer)
 
 
