@@ -117,7 +117,9 @@ def test_the_demo_has_five_variants_or_more() -> None:
 
 
 def test_the_example_studies_are_valid() -> None:
-    examples = sorted((Path(__file__).parents[2] / "examples").glob("*.yaml"))
-    assert examples
+    policies = {"policy.yaml", "gate-policy.yaml"}  # of the gate, read by tests of their own
+    folder = Path(__file__).parents[2] / "examples"
+    examples = sorted(p for p in folder.glob("*.yaml") if p.name not in policies)
+    assert len(examples) >= 3
     for path in examples:
         load_study(path)
