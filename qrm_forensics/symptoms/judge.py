@@ -18,7 +18,7 @@ from qrm_forensics.symptoms.outcomes import OUTCOMES, UNASSIGNED
 from qrm_forensics.symptoms.thresholds import Thresholds
 
 #: Raised with every change that can alter an outcome or a flag.
-RULES_VERSION = 1
+RULES_VERSION = 2
 
 #: Every value that ``outcome`` can have, in the order of the rules, ``unassigned`` last.
 OUTCOME_NAMES: tuple[str, ...] = (*(rule.name for rule in OUTCOMES), UNASSIGNED)

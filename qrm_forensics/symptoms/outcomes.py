@@ -55,11 +55,14 @@ def _collapsed(f: Facts) -> Truth:
 
     Digits are no words, so windows of random ones are asked for apart.  A rare but proper word that
     no other response uses counts as gibberish too, so a response that came to an answer has
-    to consist of gibberish to a good part.
+    to consist of gibberish to a good part.  In a run too small to judge words by, the digits are known and
+    the words are not: they are then not held against the response, or every failure there were unassigned.
     """
-    enough = any_of(f.above("gibberish_count", "gibberish"), pc.greater(f.number("random_digit_windows"), 0))
+    words, digits = f.number("gibberish_count"), f.number("random_digit_windows")
+    words = pc.if_else(pc.and_(pc.is_null(words), pc.is_valid(digits)), 0.0, words)
+    enough = any_of(pc.greater(words, f.limit("gibberish")), pc.greater(digits, 0))
     part = pc.multiply(f.number("n_words"), f.limit("gibberish_share"))
-    mostly = pc.greater(f.number("gibberish_count"), part)
+    mostly = pc.greater(words, part)
     return all_of(enough, any_of(to_limit(f), f.judged("strict_status", Status.MISSING), mostly))
 
 
@@ -118,8 +121,8 @@ OUTCOMES: tuple[Rule, ...] = (
         "gibberish_collapse",
         said("Collapsed into gibberish", "횡설수설로 붕괴"),
         said(
-            "Not correct; more gibberish words than the threshold 'gibberish' allows, or a window of random digits; and it was stopped from outside, or has no answer, or more than the share 'gibberish_share' of its words is gibberish.",
-            "정답이 아니고, 횡설수설 단어 수가 임곗값 'gibberish'보다 많거나 무작위 숫자 구간이 있으며, 외부에서 중단되었거나 답이 없거나 횡설수설 단어의 비율이 'gibberish_share'보다 높다.",
+            "Not correct; more gibberish words than the threshold 'gibberish' allows, or a window of random digits; and it was stopped from outside, or has no answer, or more than the share 'gibberish_share' of its words is gibberish. In a run too small to judge words by, only the digits count.",
+            "정답이 아니고, 횡설수설 단어 수가 임곗값 'gibberish'보다 많거나 무작위 숫자 구간이 있으며, 외부에서 중단되었거나 답이 없거나 횡설수설 단어의 비율이 'gibberish_share'보다 높다. 단어를 견줄 다른 응답이 너무 적으면 숫자만 본다.",
         ),
         ("gibberish_count", "random_digit_windows", "n_words", "strict_status", *TO_LIMIT),
         _collapsed,

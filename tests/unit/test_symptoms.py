@@ -171,7 +171,7 @@ def test_outcome(parts: list[dict[str, Any]], expected: str) -> None:
         ([MISSING, CUT, {"loop": True, "loop_tier": 1}], "looped_to_limit: loop_terminal"),
         ([MISSING, LOOP, {"finish": None}], "empty_or_error: finish"),
         ([MISSING, UNSAID, {"closed": None}], "ran_out_without_loop: closed, loop_terminal"),
-        ([WRONG, {"gibberish_count": None}], "gibberish_collapse: gibberish_count"),
+        ([WRONG, {"gibberish_count": None, "random_digit_windows": None}], "gibberish_collapse: gibberish_count"),
         ([MISSING, {"lenient_status": "unscored"}], "closed_no_answer: lenient_status"),
         ([WRONG, {"had_correct": None}], "reached_right_then_lost: had_correct"),
         ([WRONG, {"false_equations": None}], "wrong_false_equation: false_equations"),
@@ -182,6 +182,11 @@ def test_what_cannot_be_known_is_not_guessed(parts: list[dict[str, Any]], reason
     name, why = outcome(*parts)
     assert name == "unassigned"
     assert why is not None and why.startswith(reason), why
+
+
+def test_words_that_cannot_be_judged_in_a_small_run_do_not_leave_every_failure_unassigned() -> None:
+    assert outcome(WRONG, gibberish_count=None, random_digit_windows=0)[0] == "wrong_no_visible_slip"
+    assert outcome(MISSING, CUT, gibberish_count=None, random_digit_windows=2)[0] == "gibberish_collapse"
 
 
 def test_a_null_that_decides_nothing_does_no_harm() -> None:
@@ -195,7 +200,7 @@ def test_a_null_that_decides_nothing_does_no_harm() -> None:
 @pytest.mark.parametrize(
     ("column", "ends"),
     [
-        *[(c, WRONG) for c in ("gibberish_count", "had_correct", "false_equations", "n_words", "finish")],
+        *[(c, WRONG) for c in ("had_correct", "false_equations", "n_words", "finish")],
         *[(c, MISSING | CUT) for c in ("loop", "random_digit_windows")],
         ("loop", {}),
         ("closed", MISSING | UNSAID),
