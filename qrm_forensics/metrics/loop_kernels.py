@@ -110,11 +110,12 @@ def masked_streams(low, kinds, codes, starts, ends, connective):  # type: ignore
 
 @njit(cache=True, nogil=True)
 def _table(n):  # type: ignore[no-untyped-def]
-    """An empty table for n tokens: entries twice as many, and a power of two, up to 2 ** TABLE_BITS."""
-    bits = 4
-    while bits < TABLE_BITS and (1 << bits) < 2 * n:
-        bits += 1
-    return np.zeros(1 << bits, np.uint32)
+    """An empty table; of one entry where there is nothing to look up.
+
+    Never smaller for a short text: in a small table two k-grams of a short period that fall on one entry
+    displace each other for ever, and the loop is not seen.
+    """
+    return np.zeros(1 << TABLE_BITS if n > 0 else 1, np.uint32)
 
 
 @njit(cache=True, nogil=True)
