@@ -1,4 +1,8 @@
-"""Catalogues: every word of a report, in every language, as gettext PO files under ``locales/``.
+"""Catalogues: every word of a report, in every language, as gettext PO files ``locales/<language>/<area>.po``.
+
+A language is a folder, and its catalogue the union of the folder's files: one file per area of the report
+(``ui``, ``findings``, ``definitions``, …), so that a new part of the report brings an area file of its own,
+the same in every language.  A key stands in one file only; in two it is a :class:`CatalogueError`.
 
 Message ids are keys (``finding.worst``); a message holds named slots:
 
@@ -15,7 +19,7 @@ Message ids are keys (``finding.worst``); a message holds named slots:
 
 Code between backticks and ``**strong**`` are the only markup.  Slots called ``policy``,
 ``other_policy``, ``outcome`` and ``column`` are printed by their name in the language.  The list of
-languages is the list of files.  A key that is missing and a slot that was not given are
+languages is the list of folders.  A key that is missing and a slot that was not given are
 errors, not blanks.
 """
 
@@ -56,9 +60,13 @@ class MissingMessage(KeyError):
     """A key, a language or a slot that is not there; always a mistake in the program or a catalogue."""
 
 
+class CatalogueError(ValueError):
+    """A catalogue that contradicts itself; always a mistake in its files."""
+
+
 def languages() -> tuple[str, ...]:
     """The languages that have a catalogue, in alphabetical order."""
-    return tuple(sorted(path.stem for path in LOCALES.glob("*.po")))
+    return tuple(sorted({path.parent.name for path in LOCALES.glob("*/*.po")}))
 
 
 def _outcomes(language: str) -> dict[str, str]:
@@ -82,12 +90,32 @@ def check_languages(wanted: Iterable[str]) -> tuple[str, ...]:
     return chosen
 
 
+def read_catalogue(folder: Path) -> dict[str, str]:
+    """Key to message over all PO files of one language's folder.
+
+    An untranslated or fuzzy message is left out, so that it counts as missing.  Raises CatalogueError for a key
+    that two of the files have, and babel's PoFileError for a file that is not PO.
+    """
+    texts: dict[str, str] = {}
+    home: dict[str, str] = {}
+    for path in sorted(folder.glob("*.po")):
+        with path.open("rb") as file:
+            messages = read_po(file, abort_invalid=True)
+        for message in messages:
+            if not message.id:
+                continue  # the header
+            key = str(message.id)
+            if home.setdefault(key, path.name) != path.name:
+                raise CatalogueError(f"{folder.name}: {key!r} is in {home[key]} and in {path.name}")
+            if message.string and not message.fuzzy:
+                texts[key] = str(message.string)
+    return texts
+
+
 @cache
 def catalogue(language: str) -> Mapping[str, str]:
-    """Key to message of one language; an untranslated message is left out, so that it counts as missing."""
-    with (LOCALES / f"{language}.po").open("rb") as file:
-        messages = read_po(file, locale=language, abort_invalid=True)
-    return {str(m.id): str(m.string) for m in messages if m.id and m.string and not m.fuzzy}
+    """Key to message of one language: :func:`read_catalogue` of its folder, read once."""
+    return read_catalogue(LOCALES / language)
 
 
 def slots_of(message: str) -> frozenset[str]:

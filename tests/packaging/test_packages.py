@@ -33,7 +33,7 @@ def test_the_wheel_holds_templates_catalogues_and_the_model(wheel: Path) -> None
         weights = archive.getinfo("qrm_forensics/builtin/weights/model.safetensors")
     assert "qrm_forensics/report/_templates/base.html.j2" in names
     assert "qrm_forensics/builtin/weights/tokenizer.json" in names
-    assert any(n.startswith("qrm_forensics/report/locales/ko") for n in names)
+    assert {"qrm_forensics/report/locales/ko/ui.po", "qrm_forensics/report/gate/locales/ko/gate.po"} <= names
     assert weights.file_size <= 12_000_000
     assert not [n for n in names if n.startswith(("tests/", "runs/", "bench/"))]
 

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from qrm_forensics.errors import InputError
 from qrm_forensics.records import Coverage, Finish, Status
 from qrm_forensics.report import keys
-from qrm_forensics.report.i18n import MissingMessage, Texts, catalogue, check_languages, languages, slots_of
+from qrm_forensics.report.i18n import (
+    CatalogueError,
+    MissingMessage,
+    Texts,
+    catalogue,
+    check_languages,
+    languages,
+    read_catalogue,
+    slots_of,
+)
 from qrm_forensics.report.model import Claim, Unit
 from qrm_forensics.report.particles import PAIRS
 from qrm_forensics.report.render import templates_dir
@@ -22,8 +32,6 @@ _KEY = re.compile(r"""['"]((?:ui|chart|method|badge|policy|status|finish|coverag
 
 def _asked_for() -> set[str]:
     """Keys that code and templates name, and those that they put together from values."""
-    from pathlib import Path
-
     import qrm_forensics.report
 
     sources = [*templates_dir().rglob("*.j2"), *Path(qrm_forensics.report.__file__).parent.glob("*.py")]
@@ -85,6 +93,15 @@ def test_no_language_drops_a_number(key: str) -> None:
 @pytest.mark.parametrize("key", sorted({k for language in LANGUAGES for k in catalogue(language)}))
 def test_catalogues_have_the_same_keys(key: str) -> None:
     assert [language for language in LANGUAGES if key not in catalogue(language)] == []
+
+
+def test_a_key_stands_in_one_file_only(tmp_path: Path) -> None:
+    (tmp_path / "a.po").write_text('msgid "k"\nmsgstr "one"\n\nmsgid "empty"\nmsgstr ""\n', encoding="utf-8")
+    (tmp_path / "b.po").write_text('msgid "l"\nmsgstr "two"\n\n#, fuzzy\nmsgid "m"\nmsgstr "3"\n', encoding="utf-8")
+    assert read_catalogue(tmp_path) == {"k": "one", "l": "two"}
+    (tmp_path / "b.po").write_text('msgid "empty"\nmsgstr "two"\n', encoding="utf-8")
+    with pytest.raises(CatalogueError, match=r"'empty' is in a\.po and in b\.po"):
+        read_catalogue(tmp_path)
 
 
 def test_particles_in_the_korean_catalogue_are_known() -> None:

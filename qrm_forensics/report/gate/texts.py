@@ -12,13 +12,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from babel.messages.pofile import read_po
-
 from qrm_forensics.compare.comparability import Check
 from qrm_forensics.compare.gates import Gate
 from qrm_forensics.compare.sentences import SENTENCES, Reason
 from qrm_forensics.compare.shares import Interval
-from qrm_forensics.report.i18n import MissingMessage, Texts, catalogue, check_languages
+from qrm_forensics.report.i18n import MissingMessage, Texts, catalogue, check_languages, read_catalogue
 from qrm_forensics.report.model import Claim, Unit
 from qrm_forensics.report.numbers import ABSENT, Numbers
 from qrm_forensics.symptoms.describe import catalogue as outcome_catalogue
@@ -31,9 +29,7 @@ _COUNTED = re.compile(r"(\d+) of (\d+) known")
 @cache
 def gate_catalogue(language: str) -> Mapping[str, str]:
     """Key to message of one language."""
-    with (LOCALES / f"{language}.po").open("rb") as file:
-        messages = read_po(file, locale=language, abort_invalid=True)
-    return {str(m.id): str(m.string) for m in messages if m.id and m.string and not m.fuzzy}
+    return read_catalogue(LOCALES / language)
 
 
 @dataclass(frozen=True)
