@@ -35,15 +35,18 @@ from babel.messages.pofile import read_po
 from markupsafe import Markup, escape
 
 from qrm_forensics import symptoms
-from qrm_forensics.benchmarks.taxonomy import CATEGORIES
 from qrm_forensics.errors import InputError
 from qrm_forensics.metrics.registry import all_metrics
 from qrm_forensics.report.model import Claim, Sentence, Unit
 from qrm_forensics.report.numbers import Numbers
 from qrm_forensics.report.particles import particle
+from qrm_forensics.report.rule_texts import rule_texts
 from qrm_forensics.report.visible import visible
 
 LOCALES = Path(__file__).with_name("locales")
+
+#: Languages whose BCP 47 tag says more than their folder's name: which of its scripts.
+TAGS = {"zh": "zh-Hans"}
 
 _SLOT = re.compile(
     r"\{(?P<name>[a-z_][a-z_0-9]*)"
@@ -69,15 +72,17 @@ def languages() -> tuple[str, ...]:
     return tuple(sorted({path.parent.name for path in LOCALES.glob("*/*.po")}))
 
 
-def _outcomes(language: str) -> dict[str, str]:
-    """The texts of outcomes, symptoms and topics, which their rules bring along; ``outcome.<name>`` alone is the label."""
-    texts = symptoms.catalogue(language)
+def _rules(language: str, messages: Mapping[str, str]) -> dict[str, str]:
+    """The texts that rules bring along; ``outcome.<name>`` alone is the label, ``definition.<name>`` label and definition."""
+    texts = rule_texts(language, messages)
     texts |= {f"outcome.{name}": texts[f"outcome.{name}.label"] for name in symptoms.OUTCOME_NAMES}
     for rule in (*symptoms.SYMPTOMS, *symptoms.REFERENCE_CATEGORIES):
         name = f"{rule.family}.{rule.name}"
         texts[name] = texts[f"{name}.label"]
-        texts[f"definition.{name}"] = f"**{texts[f'{name}.label']}.** {texts[f'{name}.definition']}"
-    return texts | {f"topic.{c.name}": c.label[language] for c in CATEGORIES}  # "other" is in the catalogues
+        texts[f"definition.{name}"] = messages["pattern.rule"].format(
+            label=texts[f"{name}.label"], definition=texts[f"{name}.definition"]
+        )
+    return texts
 
 
 def check_languages(wanted: Iterable[str]) -> tuple[str, ...]:
@@ -152,14 +157,23 @@ class Texts:
     def of(cls, language: str) -> Texts:
         """Texts with the labels and definitions of all installed metrics."""
         (checked,) = check_languages([language])
-        columns = [column for metric in all_metrics() for column in metric.columns]
+        told = catalogue(checked)
+        rules = _rules(checked, told)
+        columns = {
+            column.name: f"metric.{metric.name}.{column.name}" for metric in all_metrics() for column in metric.columns
+        }
         return cls(
             language=checked,
             numbers=Numbers.of(checked),
-            messages={**_outcomes(checked), **catalogue(checked)},
-            labels={c.name: c.label[checked] for c in columns if checked in c.label},
-            definitions={c.name: c.definition[checked] for c in columns if checked in c.definition},
+            messages={**told, **rules},
+            labels={name: rules[f"{key}.label"] for name, key in columns.items()},
+            definitions={name: rules[f"{key}.definition"] for name, key in columns.items()},
         )
+
+    @property
+    def tag(self) -> str:
+        """The language as HTML's ``lang`` wants it (BCP 47): a script where the language has several."""
+        return TAGS.get(self.language, self.language)
 
     def column(self, name: str) -> str:
         """The title of a measured column: the catalogue's short one, else its metric's, else its name."""
@@ -170,7 +184,7 @@ class Texts:
         name = key.removeprefix("definition.column.")
         if name == key or name not in self.definitions:
             return self.raw(key)
-        return f"**{self.column(name)}** (`{name}`). {self.definitions[name]}"
+        return self.raw("pattern.column").format(label=self.column(name), name=name, definition=self.definitions[name])
 
     def definition_html(self, key: str) -> Markup:
         return _marked(self.definition(key))

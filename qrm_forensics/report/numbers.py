@@ -22,6 +22,27 @@ _PATTERNS = {
     Unit.RATIO: "#,##0.00",
 }
 
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """How a language writes units and ranges."""
+
+    points: str = " pp"
+    times: str = "×"
+    #: Between the ends of a range, and of one whose ends have signs.
+    dash: str = "–"
+    joint: str = " to "
+    #: Whether ``%`` and ``×`` stand behind both ends of a range, or behind the second only.
+    both: bool = False
+
+
+#: Korean: the National Institute of Korean Language's 물결표; Chinese: GB/T 15834 and GB/T 15835.
+_SIGNS = {
+    "en": Signs(),
+    "ko": Signs(points="%p", times="배", dash="~", joint=" ~ "),
+    "zh": Signs(points=" 个百分点", times=" 倍", dash="～", joint=" 至 ", both=True),
+}
+
 #: Definitions of sizes: a difference in points without a direction.
 _SIZES = frozenset({"definition.detectable"})
 
@@ -31,18 +52,16 @@ class Numbers:
     """Formats numbers for one language.  Missing values print as an en dash."""
 
     locale: Locale
+    signs: Signs = Signs()
 
     @classmethod
     def of(cls, language: str) -> Numbers:
-        return cls(Locale.parse(language))
-
-    @property
-    def _korean(self) -> bool:
-        return bool(self.locale.language == "ko")
+        """Raises KeyError for a language whose signs are not known here."""
+        return cls(Locale.parse(language), _SIGNS[language])
 
     @property
     def points_suffix(self) -> str:
-        return "%p" if self._korean else " pp"
+        return self.signs.points
 
     def value(self, value: float | int | None, unit: Unit) -> str:
         """A bare value with the sign of its unit (%, pp, ×), without words."""
@@ -57,7 +76,7 @@ class Numbers:
                 return "<0.001" if value < 0.001 else str(format_decimal(value, "0.000", locale=self.locale))
             case Unit.RATIO:
                 text = str(format_decimal(value, _PATTERNS[unit], locale=self.locale))
-                text += "배" if self._korean else "×"
+                text += self.signs.times
             case Unit.PLAIN:
                 pattern = "0.000" if abs(value) < 1 and value else "#,##0.0"
                 text = str(format_decimal(value, pattern, locale=self.locale))
@@ -99,16 +118,21 @@ class Numbers:
         return self.value(claim.numerator / claim.denominator, Unit.SHARE)
 
     def interval(self, claim: Claim) -> str:
-        """``81.6–87.9%`` (Korean ``81.6~87.9%``), or an en dash where there is no interval."""
+        """``81.6–87.9%`` (Korean ``81.6~87.9%``, Chinese ``81.6%～87.9%``), or an en dash where there is no interval."""
         low, high = claim.ci_low, claim.ci_high
         if low is None or high is None:
             return ABSENT
         if claim.unit is Unit.POINTS:
-            joint = " ~ " if self._korean else " to "
-            return f"{self._points(low)}{joint}{self._points(high)}{self.points_suffix}"
+            return self.signed_range(self._points(low), self._points(high)) + self.points_suffix
         left, right = self.value(low, claim.unit), self.value(high, claim.unit)
-        suffix = next((s for s in ("%", "×", "배") if left.endswith(s) and right.endswith(s)), "")
-        return left.removesuffix(suffix) + ("~" if self._korean else "–") + right
+        if not self.signs.both:
+            suffix = next((s for s in ("%", self.signs.times) if left.endswith(s) and right.endswith(s)), "")
+            left = left.removesuffix(suffix)
+        return left + self.signs.dash + right
+
+    def signed_range(self, low: str, high: str) -> str:
+        """From one printed number to another where either may have a sign: ``−5.0 to +1.4``."""
+        return f"{low}{self.signs.joint}{high}"
 
     def _points(self, value: float) -> str:
         text = str(format_decimal(value * 100, "#,##0.0", locale=self.locale))

@@ -19,7 +19,7 @@ from qrm_forensics.compare.shares import Interval
 from qrm_forensics.report.i18n import MissingMessage, Texts, catalogue, check_languages, read_catalogue
 from qrm_forensics.report.model import Claim, Unit
 from qrm_forensics.report.numbers import ABSENT, Numbers
-from qrm_forensics.symptoms.describe import catalogue as outcome_catalogue
+from qrm_forensics.report.rule_texts import rule_texts
 
 LOCALES = Path(__file__).with_name("locales")
 _REASON = "gate.reason."
@@ -45,8 +45,7 @@ class GateTexts:
         """Raises InputError for a language without a catalogue."""
         (checked,) = check_languages([language])
         messages = {**catalogue(checked), **gate_catalogue(checked)}
-        labels = outcome_catalogue(checked)
-        return cls(checked, Texts(checked, Numbers.of(checked), messages), labels)
+        return cls(checked, Texts(checked, Numbers.of(checked), messages), rule_texts(checked, messages))
 
     @property
     def numbers(self) -> Numbers:
@@ -141,8 +140,8 @@ class GateTexts:
         shown = self._signed(value) + "%"
         if interval is None:
             return shown
-        joint = " ~ " if self.language == "ko" else " to "
-        return f"{shown} ({self._signed(interval.low)}{joint}{self._signed(interval.high)}%)"
+        span = self.numbers.signed_range(self._signed(interval.low), self._signed(interval.high))
+        return f"{shown} ({span}%)"
 
     def _signed(self, value: float) -> str:
         """Per cent with a sign, as points are printed, without their unit."""
