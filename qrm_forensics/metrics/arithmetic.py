@@ -38,12 +38,13 @@ usual one.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from qrm_forensics.metrics.arithmetic_kernels import FALSE, read_equations
+from qrm_forensics.metrics.arithmetic_kernels import FALSE, ROUNDED, TRUE, read_equations
 from qrm_forensics.metrics.figures import as_columns, spans
 from qrm_forensics.metrics.mathlex import tokens_of
 from qrm_forensics.metrics.protocol import SPAN_TYPE, Column, Show, metric, said
@@ -139,9 +140,29 @@ _SPANS = Column(
 
 def equations(scan: Scan) -> tuple[int, int, npt.NDArray[np.int64]]:
     """(number of true equations, of rounded ones, byte spans (k, 2) of the false ones)."""
-    n_true, others = read_equations(scan.data, scan.once(tokens_of))
-    false = others[others[:, 0] == FALSE, 1:]
-    return int(n_true), len(others) - len(false), false
+    found, _ = read_equations(scan.data, scan.once(tokens_of))
+    verdicts = found[:, 0]
+    return int((verdicts == TRUE).sum()), int((verdicts == ROUNDED).sum()), found[verdicts == FALSE, 1:]
+
+
+class Equation(NamedTuple):
+    """A written equation: what was found of it (``true``, ``rounded`` or ``false``), its place in code points,
+    and what its two sides come to."""
+
+    verdict: str
+    start: int
+    end: int
+    left: float
+    right: float
+
+
+def written_equations(scan: Scan) -> list[Equation]:
+    """Every equation that could be judged, in the order of the text."""
+    found, values = read_equations(scan.data, scan.once(tokens_of))
+    places = scan.chars(found[:, 1:].ravel()).reshape(-1, 2).tolist()
+    names = {TRUE: "true", ROUNDED: "rounded", FALSE: "false"}
+    rows = zip(found[:, 0].tolist(), places, values.tolist(), strict=True)
+    return [Equation(names[verdict], *place, *sides) for verdict, place, sides in rows]
 
 
 @metric(

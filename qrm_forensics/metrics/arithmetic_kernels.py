@@ -216,15 +216,16 @@ def _withdraw(found, first, count):  # type: ignore[no-untyped-def]
 def _compile(parts: str) -> Any:
     @njit(cache=True, nogil=True, error_model="numpy")
     def read_equations(data, tokens):  # type: ignore[no-untyped-def]
-        """(true equations, array (k, 3) of the rounded and false ones: verdict, first byte, byte behind the last)."""
+        """The judged equations: an array (k, 3) of verdict, first byte, byte behind the last, and the values (k, 2) of
+        their sides."""
         _ = parts
         m = tokens.shape[0]
         room = 0
         for t in range(m):
             room += tokens[t, mw.KIND] == mw.EQUALS
         found = np.empty((room, 3), np.int64)
+        values = np.empty((room, 2), np.float64)
         count = 0
-        n_true = 0
         w = np.zeros(av.SIZE, np.int64)
         f = np.zeros(av.SIZE_FLOATS, np.float64)
         sg.reset(w, 0)
@@ -252,12 +253,12 @@ def _compile(parts: str) -> Any:
                         other = start - modular < reach or (plain and start - based < MODULAR_BEFORE)
                         if doubted or other or kind == mw.BANG:
                             verdict = UNJUDGED
-                    if verdict == TRUE:
-                        n_true += 1
-                    elif verdict != UNJUDGED:
+                    if verdict != UNJUDGED:
                         found[count, 0] = verdict
                         found[count, 1] = start
                         found[count, 2] = w[av.STOPPED]
+                        values[count, 0] = f[2 * av.PREVIOUS]
+                        values[count, 1] = f[2 * w[av.VALUES] - 2]
                         count += 1
                 chained = whole and how == _LINKS
                 if chained:
@@ -340,7 +341,8 @@ def _compile(parts: str) -> Any:
                     newest = live if count > live else newest
                     live = count
             t += 1
-        return n_true, found[:count][found[:count, 0] != UNJUDGED]
+        kept = found[:count, 0] != UNJUDGED
+        return found[:count][kept], values[:count][kept]
 
     return read_equations
 

@@ -14,11 +14,13 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from qrm_forensics.metrics.figures import spans as spans_column
 from qrm_forensics.metrics.gibberish_kernels import digits_kernel, mark_kernel
 from qrm_forensics.metrics.lexicon import (
     FLOOR,
@@ -48,6 +50,7 @@ SPANS, GAP = 1000, 12
 
 _Ints = npt.NDArray[np.int64]
 _NO_INTS = np.zeros(0, np.int64)
+_NO_SPANS = np.zeros((0, 2), np.int64)
 
 
 def unknown_types(lexicon: Lexicon) -> int:
@@ -140,14 +143,14 @@ def _spelled(scan: Scan, types: Types, at: npt.NDArray[np.int32], marks: npt.NDA
     return ", ".join(found) + (f", +{len(order) - 5}" if len(order) > 5 else "")
 
 
-def _spans(scan: Scan, starts: _Ints, ends: _Ints) -> list[dict[str, int]]:
-    """Code-point ranges of byte ranges that may touch, overlap or lie close together, merged, in order."""
+def _spans(scan: Scan, starts: _Ints, ends: _Ints) -> _Ints:
+    """Code-point ranges (s, 2) of byte ranges that may touch, overlap or lie close together, merged, in order."""
     order = np.argsort(starts, kind="stable")
     starts, ends = starts[order], np.maximum.accumulate(ends[order])
     opens = np.concatenate([[True], starts[1:] > ends[:-1] + GAP])
     closes = np.concatenate([opens[1:], [True]])
     edges = np.stack([starts[opens], ends[closes]], axis=1)[:SPANS]
-    return [{"start": int(a), "end": int(b)} for a, b in scan.chars(edges.ravel()).reshape(-1, 2)]
+    return scan.chars(edges.ravel()).reshape(-1, 2)
 
 
 def _char(scan: Scan, offset: int) -> int:
@@ -165,7 +168,7 @@ def _measure(
     longest, longest_at, long_starts, long_ends, windows = digits_kernel(
         scan.data, t.kinds, t.starts, t.ends, LONG_RUN, DIGIT_WINDOW, DIGITS
     )
-    spans: list[dict[str, int]] = []
+    spans = _NO_SPANS
     if len(words.starts) or len(mixed.starts) or len(long_starts) or len(windows):
         window_ends = np.minimum(windows + DIGIT_WINDOW, len(scan.data))
         starts = np.concatenate([words.starts, mixed.starts, long_starts, windows])
@@ -175,7 +178,7 @@ def _measure(
     return (
         True if found else False if judged else None,
         len(words.starts) + len(mixed.starts) if judged else None,
-        spans[0]["start"] if spans else None,
+        int(spans[0, 0]) if len(spans) else None,
         words.spelled,
         spans,
         words.over if judged else None,
@@ -431,7 +434,7 @@ def gibberish(batch: pa.Table, corpus: Lexicon | None) -> Mapping[str, Sequence[
     Known words in a meaningless order are not found, nor is a word that the whole run keeps repeating.
     """
     names = [c.name for c in _COLUMNS]
-    out: dict[str, list[object]] = {name: [] for name in names}
+    out: dict[str, list[Any]] = {name: [] for name in names}
     least = 0 if corpus is None else unknown_types(corpus)
     columns = (batch.column(name).to_pylist() for name in ("prompt", "question", "benchmark", "problem_id"))
     for scan, prompt, question, benchmark, problem_id in zip(scans(batch), *columns, strict=True):
@@ -443,4 +446,12 @@ def gibberish(batch: pa.Table, corpus: Lexicon | None) -> Mapping[str, Sequence[
             row = _measure(scan, _Asked(prompt, question), lexicon, problem, least, size)
         for values, value in zip(out.values(), row, strict=True):
             values.append(value)
-    return out
+    return out | {"gibberish_spans": _as_spans(out["gibberish_spans"])}
+
+
+def _as_spans(found: Sequence[_Ints | None]) -> pa.ListArray:
+    """The spans (s, 2) of each response; null where there is no text."""
+    counts = [0 if s is None else len(s) for s in found]
+    flat = np.concatenate([_NO_SPANS, *(s for s in found if s is not None)])
+    known = np.array([s is not None for s in found], np.bool_)
+    return spans_column(known, np.repeat(np.arange(len(found)), counts), flat[:, 0], flat[:, 1])

@@ -7,7 +7,7 @@ import time
 import pyarrow as pa
 import pytest
 
-from qrm_forensics.metrics.arithmetic import MAX_SHOWN_CHARS, arithmetic, equations
+from qrm_forensics.metrics.arithmetic import MAX_SHOWN_CHARS, arithmetic, equations, written_equations
 from qrm_forensics.metrics.scan import scan_text
 
 
@@ -341,3 +341,14 @@ def test_no_text_takes_long(name: str) -> None:
         equations(scan)
         seconds.append(time.process_time() - began)
     assert min(seconds) < 0.15, f"{len(scan.data)} bytes took {min(seconds):.3f} s"
+
+
+def test_written_equations_tell_place_and_sides_of_all_that_were_judged() -> None:
+    text = "한 So 3+4=7. Then 38+18=57, and 7/3 = 2.33. Now 5 = 5."
+    found = written_equations(scan_text(text))
+    assert [(e.verdict, text[e.start : e.end]) for e in found] == [
+        ("true", "3+4=7"),
+        ("false", "38+18=57"),
+        ("rounded", "7/3 = 2.33"),
+    ]
+    assert [(e.left, e.right) for e in found] == [(7, 7), (56, 57), (7 / 3, 2.33)]
