@@ -56,12 +56,13 @@ def accuracy(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
         if not pairs:
             continue
         traces.append(
-            _scatter(
+            scatter(
                 name=texts.text(f"policy.{policy}"),
                 x=[100 * _number(claim) for _, claim in pairs],
                 y=[order.index(name) + offset for name, _ in pairs],
                 customdata=[
-                    [_label(name), texts.numbers.claim(claim), texts.numbers.interval(claim)] for name, claim in pairs
+                    [axis_label(name), texts.numbers.claim(claim), texts.numbers.interval(claim)]
+                    for name, claim in pairs
                 ],
                 hovertemplate="%{customdata[0]}<br><b>%{customdata[1]}</b> (%{customdata[2]})<extra>%{fullData.name}</extra>",
                 mode="markers",
@@ -85,11 +86,11 @@ def accuracy(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
         )
     if not traces:
         return None
-    layout = _layout(len(order), legend=True)
+    layout = base_layout(len(order), legend=True)
     layout["xaxis"] |= {"range": [0, 100.5], "ticksuffix": "%", "dtick": 20}
     layout["yaxis"] |= {
         "tickvals": list(range(len(order))),
-        "ticktext": [_label(name) for name in order],
+        "ticktext": [axis_label(name) for name in order],
         "range": [-0.6, len(order) - 0.4],
         "showgrid": False,
     }
@@ -105,7 +106,7 @@ def outcomes(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
     if not cells:
         return None
     counts = [_counts(c) or {} for c in cells]
-    names = [_label(c.variant) for c in cells]
+    names = [axis_label(c.variant) for c in cells]
     styles = {"correct": (BLUE, ""), "wrong": (VERMILION, "/"), "missing": (ORANGE, "."), "unscored": (GREY, "x")}
     traces = []
     for status, (colour, pattern) in styles.items():
@@ -113,7 +114,7 @@ def outcomes(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
         if not any(values):
             continue
         traces.append(
-            _bar(
+            bar(
                 name=texts.text(f"status.{status}"),
                 y=names,
                 x=[100 * v / sum(row.values()) for v, row in zip(values, counts, strict=True)],
@@ -135,7 +136,7 @@ def outcomes(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
                 },
             )
         )
-    layout = _layout(len(cells), legend=True) | {"barmode": "stack", "bargap": 0.45}
+    layout = base_layout(len(cells), legend=True) | {"barmode": "stack", "bargap": 0.45}
     layout["xaxis"] |= {"range": [0, 100], "ticksuffix": "%", "dtick": 20}
     layout["yaxis"] |= {"showgrid": False, "type": "category"}
     return {"data": traces, "layout": layout}
@@ -164,7 +165,7 @@ def causes(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
     rows = [r for r in benchmark.outcomes if r.variant not in selected and _count(r.total)][::-1]
     if not rows:
         return None
-    names = [_label(r.variant) for r in rows]
+    names = [axis_label(r.variant) for r in rows]
     totals = [_number(r.total) for r in rows]
     traces = []
     for outcome, (colour, pattern) in _OUTCOME_STYLES.items():
@@ -172,7 +173,7 @@ def causes(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
         if not any(c.value for c in claims):
             continue
         traces.append(
-            _bar(
+            bar(
                 name=texts.text(f"outcome.{outcome}.label"),
                 y=names,
                 x=[100 * _number(c) / n for c, n in zip(claims, totals, strict=True)],
@@ -189,7 +190,7 @@ def causes(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
                 },
             )
         )
-    layout = _layout(len(rows), legend=True) | {"barmode": "stack", "bargap": 0.45}
+    layout = base_layout(len(rows), legend=True) | {"barmode": "stack", "bargap": 0.45}
     layout["height"] += 22 * (len(traces) // 4)
     layout["margin"]["t"] += 22 * (len(traces) // 4)
     layout["xaxis"] |= {"range": [0, 100], "ticksuffix": "%", "dtick": 20}
@@ -197,8 +198,8 @@ def causes(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
     return {"data": traces, "layout": layout}
 
 
-_LINES = (BLUE, VERMILION, GREEN, ORANGE, "#cc79a7", "#56b4e9", GREY, "#f0e442")
-_DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+LINES = (BLUE, VERMILION, GREEN, ORANGE, "#cc79a7", "#56b4e9", GREY, "#f0e442")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 
 def onset_curves(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
@@ -210,18 +211,18 @@ def onset_curves(benchmark: BenchmarkReport, texts: Texts) -> Figure | None:
     for i, onset in enumerate(shown):
         points = [(0, 0.0), *onset.looped]
         traces.append(
-            _scatter(
-                name=_label(onset.variant),
+            scatter(
+                name=axis_label(onset.variant),
                 x=[t for t, _ in points],
                 y=[100 * y for _, y in points],
                 mode="lines",
-                line={"shape": "hv", "width": 2, "color": _LINES[i % len(_LINES)], "dash": _DASHES[i % len(_DASHES)]},
+                line={"shape": "hv", "width": 2, "color": LINES[i % len(LINES)], "dash": DASHES[i % len(DASHES)]},
                 hovertemplate="%{x:,} "
                 + texts.text("chart.tokens")
                 + "<br><b>%{y:.1f}%</b><extra>%{fullData.name}</extra>",
             )
         )
-    layout = _layout(6, legend=True)
+    layout = base_layout(6, legend=True)
     layout["xaxis"] |= {"rangemode": "tozero", "title": {"text": texts.text("chart.tokens"), "font": {"size": 12}}}
     layout["yaxis"] |= {"rangemode": "tozero", "ticksuffix": "%"}
     return {"data": traces, "layout": layout}
@@ -237,7 +238,7 @@ def upset(overlap: Overlap, reference: str | None, texts: Texts) -> Figure | Non
     kinds = [_kind(row.right, at) for row in rows]
     colours = {"all": BLUE, "none": GREY, "lost": VERMILION, "gained": GREEN, "some": ORANGE}
     traces = [
-        _bar(
+        bar(
             name=texts.text(f"chart.overlap.{kind}"),
             x=own,
             y=[rows[i].count.value for i in own],
@@ -257,12 +258,12 @@ def upset(overlap: Overlap, reference: str | None, texts: Texts) -> Figure | Non
     everywhere = [(x, y) for x in range(len(rows)) for y in range(len(variants))]
     right = [(x, y) for x, y in everywhere if rows[x].right[y]]
     spans = [(x, [y for y, yes in enumerate(row.right) if yes]) for x, row in enumerate(rows)]
-    traces += [_scatter(x=[x, x], y=[on[0], on[-1]], **lines) for x, on in spans if len(on) > 1]
+    traces += [scatter(x=[x, x], y=[on[0], on[-1]], **lines) for x, on in spans if len(on) > 1]
     faint = {"color": "rgba(138,145,158,0.3)", "size": 9}
-    traces.append(_scatter(x=[x for x, _ in everywhere], y=[y for _, y in everywhere], marker=faint, **dots))
+    traces.append(scatter(x=[x for x, _ in everywhere], y=[y for _, y in everywhere], marker=faint, **dots))
     strong = {"color": [colours[kinds[x]] for x, _ in right], "size": 10}
-    traces.append(_scatter(x=[x for x, _ in right], y=[y for _, y in right], marker=strong, **dots))
-    layout = _layout(len(variants), legend=True)
+    traces.append(scatter(x=[x for x, _ in right], y=[y for _, y in right], marker=strong, **dots))
+    layout = base_layout(len(variants), legend=True)
     bars, matrix = 170, 26 * len(variants)
     split = matrix / (bars + matrix)
     layout["height"] = bars + matrix + 70
@@ -270,7 +271,7 @@ def upset(overlap: Overlap, reference: str | None, texts: Texts) -> Figure | Non
     layout["yaxis2"] = layout["yaxis"] | {
         "domain": [0, split - 0.02],
         "tickvals": list(range(len(variants))),
-        "ticktext": [_label(v) for v in variants],
+        "ticktext": [axis_label(v) for v in variants],
         "range": [len(variants) - 0.4, -0.6],
         "showgrid": False,
     }
@@ -291,14 +292,14 @@ def ridges(distribution: Distribution, reference: str | None, label: str, texts:
     height = {v: [100 * c / distribution.n[v] for c in distribution.counts[v]] for v in shown}
     top = 1.08 * max(max(h) for h in height.values())
     spans = [" – ".join(texts.numbers.value(round(edge, 2), Unit.PLAIN) for edge in one) for one in bins]
-    layout = _layout(1)
+    layout = base_layout(1)
     layout["height"] = 62 * len(shown) + 56
     axis = layout.pop("yaxis")
     layout["xaxis"] |= {
         "anchor": f"y{len(shown)}" if len(shown) > 1 else "y",
         "ticksuffix": "%" if scale == 100.0 else "",
         "range": [edges[0], edges[-1]],
-        "title": {"text": _label(label), "font": {"size": 12}},
+        "title": {"text": axis_label(label), "font": {"size": 12}},
     }
     traces = []
     for i, variant in enumerate(shown):
@@ -309,11 +310,11 @@ def ridges(distribution: Distribution, reference: str | None, label: str, texts:
             "domain": [1 - (i + 0.88) / len(shown), 1 - i / len(shown)],
             "range": [0, top],
             "tickvals": [top / 2],
-            "ticktext": [f"{_label(variant)}<br>{n}"],
+            "ticktext": [f"{axis_label(variant)}<br>{n}"],
             "showgrid": False,
         }
         traces.append(
-            _bar(
+            bar(
                 x=[(a + b) / 2 for a, b in bins],
                 width=[b - a for a, b in bins],
                 y=height[variant],
@@ -323,7 +324,7 @@ def ridges(distribution: Distribution, reference: str | None, label: str, texts:
                     for span, c in zip(spans, distribution.counts[variant], strict=True)
                 ],
                 hovertemplate="%{customdata[0]}<br><b>%{y:.1f}%</b> (%{customdata[1]})"
-                f"<extra>{_label(variant)}</extra>",
+                f"<extra>{axis_label(variant)}</extra>",
                 **place,
             )
         )
@@ -331,7 +332,7 @@ def ridges(distribution: Distribution, reference: str | None, label: str, texts:
             steps = height[reference]
             outline = {"shape": "hv", "width": 1.3, "color": "#5b6472"}
             points = {"x": [edges[0], *edges], "y": [0, *steps, steps[-1]]}
-            traces.append(_scatter(mode="lines", line=outline, hoverinfo="skip", **points, **place))
+            traces.append(scatter(mode="lines", line=outline, hoverinfo="skip", **points, **place))
     layout |= {"bargap": 0, "barmode": "overlay"}
     return {"data": traces, "layout": layout}
 
@@ -346,7 +347,7 @@ def _kind(right: tuple[bool, ...], reference: int | None) -> str:
     return "lost" if right[reference] else "gained"
 
 
-def _layout(rows: int, *, legend: bool = False) -> dict[str, Any]:
+def base_layout(rows: int, *, legend: bool = False) -> dict[str, Any]:
     return {
         "height": ROW * rows + (120 if legend else 70),
         "margin": {"l": 8, "r": 18, "t": 34 if legend else 8, "b": 34},
@@ -366,16 +367,16 @@ def _layout(rows: int, *, legend: bool = False) -> dict[str, Any]:
     }
 
 
-def _scatter(**options: Any) -> dict[str, Any]:
+def scatter(**options: Any) -> dict[str, Any]:
     return {"type": "scatter", **options}
 
 
-def _bar(**options: Any) -> dict[str, Any]:
+def bar(**options: Any) -> dict[str, Any]:
     return {"type": "bar", **options}
 
 
 def _right_names(variants: Sequence[str], right: Sequence[bool]) -> str:
-    return ", ".join(_label(v) for v, yes in zip(variants, right, strict=True) if yes) or ABSENT
+    return ", ".join(axis_label(v) for v, yes in zip(variants, right, strict=True) if yes) or ABSENT
 
 
 def _counts(cell: Cell) -> dict[str, int] | None:
@@ -413,6 +414,6 @@ def _number(claim: Claim) -> float:
     return float(claim.value)
 
 
-def _label(text: str) -> str:
+def axis_label(text: str) -> str:
     """Plotly reads a little HTML in labels; names come from folders, so they are escaped."""
     return html.escape("".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in text), quote=False)

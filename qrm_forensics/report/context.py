@@ -25,6 +25,8 @@ from qrm_forensics.report.process import (
     build_outcomes,
     build_reached,
 )
+from qrm_forensics.report.sections.build import build_sections
+from qrm_forensics.report.sections.material import Material
 from qrm_forensics.report.spread import build_distributions, build_loops, build_markers
 from qrm_forensics.store import Store
 
@@ -42,6 +44,7 @@ def build_context(store: Store, *, max_cases: int = 8) -> ReportContext:
     reports = tuple(_benchmark(run, data, compared[data.name], max_cases, ledger) for data in run.benchmarks.values())
     evidence = gather(run, reports, compared, ledger)
     findings = build_findings(run, reports, evidence, ledger)
+    sections = build_sections(Material(run, reports, compared, evidence, ledger))
     headline = build_headline(run, reports, evidence, findings, ledger)
     return ReportContext(
         title=_title(store),
@@ -53,6 +56,7 @@ def build_context(store: Store, *, max_cases: int = 8) -> ReportContext:
         notes=report_notes(evidence),
         provenance=_provenance(run),
         thresholds=build_thresholds(run, ledger),
+        sections=sections,
         claims=ledger.all(),
     )
 

@@ -8,60 +8,13 @@ catalogue key with named slots; each slot is a claim or a plain name.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 
 from qrm_forensics.records import Coverage, Variant
-
-
-class Unit(StrEnum):
-    """How a claim's value is read.  ``SHARE`` is 0..1 and shown in %; ``POINTS`` is a difference of shares."""
-
-    COUNT = "count"
-    SHARE = "share"
-    POINTS = "points"
-    WORDS = "words"
-    TOKENS = "tokens"
-    CHARS = "chars"
-    SECONDS = "seconds"
-    PER_1000_WORDS = "per-1000-words"
-    RATIO = "ratio"
-    P_VALUE = "p-value"
-    PLAIN = "plain"
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """One number of a report with its evidence.
-
-    ``id`` is stable and readable, e.g. ``accuracy/MATH-500/awq-w3g128/strict``.
-    ``value`` is None where the number does not exist (then ``note`` says why, as a
-    catalogue key).  ``definition`` is a catalogue key ``definition.<…>`` whose text
-    is the exact definition.  ``table`` and ``filter`` say which rows of which stored
-    table give the number again.  ``ci_low``/``ci_high``: 95 % interval, same unit.
-    """
-
-    id: str
-    value: float | int | None
-    unit: Unit
-    definition: str
-    numerator: int | None = None
-    denominator: int | None = None
-    ci_low: float | None = None
-    ci_high: float | None = None
-    ci_method: str | None = None
-    table: str = ""
-    filter: str = ""
-    note: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Sentence:
-    """A statement made from data: catalogue key and slots.  ``severity``: good | info | warning | bad."""
-
-    key: str
-    slots: dict[str, Claim | str] = field(default_factory=dict)
-    severity: str = "info"
+from qrm_forensics.report.nouns import Claim as Claim
+from qrm_forensics.report.nouns import Sentence as Sentence
+from qrm_forensics.report.nouns import Unit as Unit
+from qrm_forensics.report.sections.model import Section
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,3 +342,4 @@ class ReportContext:
     provenance: Provenance
     claims: tuple[Claim, ...]
     thresholds: tuple[ThresholdRow, ...] = ()
+    sections: tuple[Section, ...] = ()

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from qrm_forensics.records import Coverage
 from qrm_forensics.report.i18n import Texts
 from qrm_forensics.report.keys import CENTRE_COLUMNS, RATE_COLUMNS, loop_class_key
-from qrm_forensics.report.model import BenchmarkReport, Claim, ReportContext, Unit
+from qrm_forensics.report.model import BenchmarkReport, Claim, ReportContext, Sentence, Unit
 from qrm_forensics.report.numbers import ABSENT
 from qrm_forensics.report.visible import clip, shown_text
 from qrm_forensics.symptoms import UNASSIGNED
@@ -40,7 +40,7 @@ class ModelText:
     text: str
 
 
-Value = Claim | str | int | float | ModelText | None
+Value = Claim | Sentence | str | int | float | ModelText | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Head:
     """A column: its machine name and its title as a catalogue key (with a policy where the title names one)."""
 
     name: str
-    title: str
+    title: str | Sentence
     policy: str | None = None
     style: str | None = None  # how a claim is printed: None, "ci"
     unit: Unit = Unit.PLAIN  # of bare numbers
@@ -376,10 +376,18 @@ def _raw(value: Value, part: str) -> object:
         return "" if found is None else found
     if isinstance(value, ModelText):
         return json.dumps(value.text, ensure_ascii=False)
+    if isinstance(value, Sentence):
+        return _machine_name(value)
     if isinstance(value, str):
         text = _KEY.sub("", value) if _KEY.match(value) else value
         return json.dumps(text, ensure_ascii=False) if text.startswith(_FORMULA) else text
     return value
+
+
+def _machine_name(sentence: Sentence) -> str:
+    """The last part of its key, and what its slots hold: ``band low=50 high=199``."""
+    slots = (f"{k}={v.value if isinstance(v, Claim) else v}" for k, v in sentence.slots.items())
+    return " ".join([sentence.key.rpartition(".")[2], *slots])
 
 
 _KEY = re.compile(r"^(?:policy|coverage|dimension|topic|outcome|loop_class|ui(?:\.reached)?)\.(?=[a-z_]+$)")
@@ -401,6 +409,8 @@ def printed(table: TableData, texts: Texts) -> tuple[list[str], list[list[str]]]
 
 
 def _title(head: Head, texts: Texts) -> str:
+    if isinstance(head.title, Sentence):
+        return texts.sentence(head.title)
     prefix, _, name = head.title.partition(".")
     if prefix == "mean":
         return texts.text("ui.mean_of", column=name)
@@ -413,10 +423,17 @@ def _shown(value: Value, head: Head, texts: Texts) -> str:
     match value:
         case None:
             return ABSENT
+        case Sentence():
+            return texts.sentence(value)
         case Claim():
             text = texts.numbers.claim(value)
             interval = head.style == "ci" and value.value is not None and value.ci_low is not None
-            return f"{text} ({texts.numbers.interval(value)})" if interval else text
+            if interval:
+                return f"{text} ({texts.numbers.interval(value)})"
+            if head.style in ("fraction", "share") and value.value is not None and value.denominator:
+                part = texts.numbers.fraction(value) if head.style == "fraction" else texts.numbers.share(value)
+                return f"{text} ({part})"
+            return text
         case ModelText():
             return shown_text(clip(value.text, 80))
         case str():

@@ -25,6 +25,7 @@ from qrm_forensics.report.model import (
     Sentence,
     Unit,
 )
+from qrm_forensics.report.sections.model import Section
 from qrm_forensics.symptoms import UNASSIGNED
 
 #: Measured columns that the first table of a benchmark shows; the others have a table of their own.
@@ -61,6 +62,13 @@ class View:
             self._taken.add(name)
             self._anchors[parts] = name
         return self._anchors[parts]
+
+    def section_anchor(self, section: Section) -> str:
+        return self.anchor("section", section.name, *([section.benchmark] if section.benchmark else []))
+
+    def sections_of(self, part: str, benchmark: str | None = None) -> list[Section]:
+        """Sections of a part of the report, in order."""
+        return [s for s in self.context.sections if s.part == part and s.benchmark == benchmark]
 
     def claim_anchor(self, claim: Claim) -> str:
         return self.anchor("claim", claim.id)
@@ -199,6 +207,7 @@ class View:
     def names(self) -> dict[str, Any]:
         """What the templates of both formats see."""
         shared = (
+            *("section_anchor", "sections_of"),
             *("anchor", "claim_anchor", "definition_anchor", "definitions", "plain", "plain_claim", "rate_columns"),
             *(
                 "centre_columns",

@@ -1,0 +1,100 @@
+"""Tables of sections in print and as data; the writers of :mod:`qrm_forensics.report.tables` do the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from markupsafe import Markup
+
+from qrm_forensics.report import tables
+from qrm_forensics.report.i18n import Texts
+from qrm_forensics.report.model import ReportContext
+from qrm_forensics.report.nouns import Claim, Sentence
+from qrm_forensics.report.sections.model import Column, Problem, Quote, Section, Table, Value
+from qrm_forensics.report.tables import Head, ModelText, TableData
+from qrm_forensics.report.visible import clip, visible
+
+#: Characters of a quotation in a table.
+QUOTED = 160
+
+
+def numeric(table: Table, column: int) -> bool:
+    """Whether a column holds numbers only, so that it is set to the right."""
+    values = [row[column] for row in table.rows if row[column] is not None]
+    return bool(values) and all(isinstance(value, Claim) for value in values)
+
+
+def cell_html(value: Value, column: Column, first: bool, texts: Texts) -> Markup:
+    """One ``<td>`` (the first of a row a ``<th>``) with the number linked to its evidence."""
+    if value is None:
+        return Markup('<td class="r">–</td>')
+    if isinstance(value, Claim):
+        small = ""
+        counted = value.numerator is not None and value.denominator is not None
+        if column.style == "ci" and value.ci_low is not None:
+            small = Markup("<small>{}</small>").format(texts.number(value, "ci"))
+        elif (column.style == "fraction" and value.value is not None and counted) or (
+            column.style == "share" and value.denominator
+        ):
+            small = Markup("<small>{}</small>").format(texts.number(value, column.style))
+        sort = Markup(' data-v="{}"').format(value.value) if value.value is not None else ""
+        return Markup('<td class="r"{}>{}{}</td>').format(sort, texts.number(value), small)
+    tag = "th" if first else "td"
+    scope = Markup(' scope="row"') if first else ""
+    return Markup("<{}{}>{}</{}>").format(Markup(tag), scope, _html(value, texts), Markup(tag))
+
+
+def _html(value: Sentence | Quote | Problem | str, texts: Texts) -> Markup:
+    match value:
+        case Sentence():
+            return texts.sentence_html(value)
+        case Quote():
+            return Markup('<code dir="auto">{}</code>').format(visible(clip(value.text, QUOTED)))
+        case Problem():
+            return Markup('<span class="name" data-problem="{}/{}">{}</span>').format(
+                value.benchmark, value.problem_id, visible(value.problem_id)
+            )
+        case _:
+            return Markup('<span class="name">{}</span>').format(visible(value))
+
+
+def report_tables(context: ReportContext) -> tuple[TableData, ...]:
+    """Every table of a report that has rows."""
+    return (*tables.tables(context), *table_data(context.sections))
+
+
+def table_data(sections: Sequence[Section]) -> tuple[TableData, ...]:
+    """All tables of the sections, those of the same name joined over the benchmarks."""
+    found: dict[str, TableData] = {}
+    for section in sections:
+        for table in section.tables:
+            rows = [(section.benchmark or None, *map(_datum, row)) for row in table.rows]
+            if table.name in found:
+                known = found[table.name]
+                if [h.name for h in known.heads[1:]] != [c.name for c in table.columns]:
+                    raise ValueError(f"table {table.name!r} has other columns on {section.benchmark!r}")
+                found[table.name] = TableData(table.name, known.heads, (*known.rows, *rows))
+            else:
+                heads = [Head("benchmark", "ui.benchmark"), *(_head(column) for column in table.columns)]
+                found[table.name] = TableData(table.name, tuple(heads), tuple(rows))
+    return tuple(table for table in found.values() if table.rows)
+
+
+def printed_table(table: Table) -> TableData:
+    """One table of a section for Markdown or LaTeX, with its total."""
+    rows = [tuple(map(_datum, row)) for row in (*table.rows, *((table.total,) if table.total else ()))]
+    return TableData(table.name, tuple(_head(column) for column in table.columns), tuple(rows))
+
+
+def _head(column: Column) -> Head:
+    return Head(column.name, column.title, None, column.style)
+
+
+def _datum(value: Value) -> tables.Value:
+    match value:
+        case Quote():
+            return ModelText(value.text)
+        case Problem():
+            return value.problem_id
+        case _:
+            return value
