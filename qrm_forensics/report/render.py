@@ -37,6 +37,9 @@ from qrm_forensics.store import write_text
 
 FORMATS = ("html", "md", "csv", "tex")
 _BASE = "base.html.j2"
+#: The parts of the page's one script and of its style, in their order; ``state.js`` makes the ``QRM`` that all use.
+_SCRIPTS = ("state.js", "keys.js", "shell.js", "tables.js", "charts.js", "evidence.js")
+_STYLES = ("report.css",)
 
 
 def templates_dir() -> Path:
@@ -128,19 +131,19 @@ def _html(context: ReportContext, texts: Mapping[str, Texts], environment: Envir
                 "language": language,
                 "name": (Locale.parse(language).get_display_name(language) or language).capitalize(),
                 "title": plain.text("ui.page_title", title=shown_text(context.title)),
-                "theme": plain.text("ui.theme"),
+                "words": {key: text for key, text in plain.messages.items() if key.startswith("js.")},
                 "body": body,
             }
         )
-    script = _source(environment, "static/report.js")
-    library = _plotly()
+    script = "\n".join(_source(environment, f"static/{name}") for name in _SCRIPTS)
+    library = _source(environment, "static/vendor/plotly-basic.min.js")
     return environment.get_template(_BASE).render(
         pages=pages,
         run=shown_text(context.title),
         version=__version__,
-        style=Markup(_source(environment, "static/report.css")),
+        style=Markup("\n".join(_source(environment, f"static/{name}") for name in _STYLES)),
         script=Markup(script),
-        said_theme=json.dumps({page["language"]: page["theme"] for page in pages}, ensure_ascii=False),
+        words=htmlsafe_json_dumps({page["language"]: page["words"] for page in pages}, ensure_ascii=False),
         charts=htmlsafe_json_dumps(charts, ensure_ascii=False, allow_nan=False),
         plotly=Markup(_packed(library)),
         policy=_policy([script, library]),
@@ -179,13 +182,6 @@ def _source(environment: Environment, name: str) -> str:
         raise ValueError("an environment without a loader has no templates")
     source = environment.loader.get_source(environment, name)[0]
     return source.replace("\r\n", "\n")  # browsers normalize line ends before they check the hash
-
-
-@cache
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return str(get_plotlyjs()).replace("\r\n", "\n")
 
 
 @cache

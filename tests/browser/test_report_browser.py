@@ -148,7 +148,7 @@ def test_dark_and_light(browser: Any, report: Path) -> None:
     opened.draw_all()
     ink = "getComputedStyle(document.querySelector('.page[lang=ko] .plot .xtick text')).fill"
     before = opened.page.evaluate(ink)
-    opened.page.click("[data-theme-toggle]")
+    opened.page.click("[data-theme-set=light]")
     assert opened.page.evaluate(ground) == "rgb(255, 255, 255)" != dark
     opened.page.wait_for_function(f"{ink} !== {before!r}")
     assert opened.quiet(), opened.console
