@@ -25,16 +25,17 @@ from qrm_forensics.report.process import (
     build_outcomes,
     build_reached,
 )
+from qrm_forensics.report.reader.build import build_reader
 from qrm_forensics.report.sections.build import build_sections
 from qrm_forensics.report.sections.material import Material
 from qrm_forensics.report.spread import build_distributions, build_loops, build_markers
 from qrm_forensics.store import Store
 
 
-def build_context(store: Store, *, max_cases: int = 8) -> ReportContext:
+def build_context(store: Store, *, max_cases: int = 8, responses: bool = True) -> ReportContext:
     """Everything that a report says about a run, in no language.
 
-    ``max_cases`` per benchmark.  Raises InsufficientDataError for a run without a response.
+    ``max_cases`` per benchmark.  ``responses``: pack all of them, which only the HTML report can show.  Raises InsufficientDataError for a run without a response.
     """
     run = load(store)
     if not run.benchmarks:
@@ -57,6 +58,7 @@ def build_context(store: Store, *, max_cases: int = 8) -> ReportContext:
         provenance=_provenance(run),
         thresholds=build_thresholds(run, ledger),
         sections=sections,
+        reader=build_reader(run, compared) if responses else None,
         claims=ledger.all(),
     )
 

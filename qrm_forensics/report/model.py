@@ -14,6 +14,7 @@ from qrm_forensics.records import Coverage, Variant
 from qrm_forensics.report.nouns import Claim as Claim
 from qrm_forensics.report.nouns import Sentence as Sentence
 from qrm_forensics.report.nouns import Unit as Unit
+from qrm_forensics.report.reader.model import Reader
 from qrm_forensics.report.sections.model import Section
 
 
@@ -343,3 +344,4 @@ class ReportContext:
     claims: tuple[Claim, ...]
     thresholds: tuple[ThresholdRow, ...] = ()
     sections: tuple[Section, ...] = ()
+    reader: Reader | None = None
