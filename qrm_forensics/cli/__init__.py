@@ -137,7 +137,7 @@ def import_(
 
 @cli.command()
 @click.argument("run_folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
-@click.option("--lang", "languages", multiple=True, help="Language: en or ko; may be repeated (default: en).")
+@click.option("--lang", "languages", multiple=True, help="Language: en, ko or zh; may be repeated (default: en).")
 @click.option(
     "--format", "formats", default="html,md,csv,tex", show_default=True, help="Comma-separated: html, md, csv, tex."
 )

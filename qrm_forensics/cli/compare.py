@@ -42,7 +42,7 @@ _policy_option = click.option(
 _second_option = click.option(
     "--second-baseline", "second", metavar="SIDE", help="Another run of the baseline: tells flips from noise."
 )
-_lang_option = click.option("--lang", "language", default="en", show_default=True, help="Language: en or ko.")
+_lang_option = click.option("--lang", "language", default="en", show_default=True, help="Language: en, ko or zh.")
 
 
 def _file_option(name: str, target: str, text: str) -> Callable[[F], F]:
