@@ -15,6 +15,7 @@ from qrm_forensics.report.data import BenchmarkData, RunData, load
 from qrm_forensics.report.findings import build_findings, gather
 from qrm_forensics.report.flags import build_symptoms, build_thresholds, build_unassigned
 from qrm_forensics.report.headline import build_headline
+from qrm_forensics.report.health import build_health
 from qrm_forensics.report.model import BenchmarkReport, Provenance, ReportContext
 from qrm_forensics.report.notes import benchmark_notes, report_notes
 from qrm_forensics.report.pairs import build_overlap, build_pair, overlap_groups, references
@@ -45,6 +46,7 @@ def build_context(store: Store, *, max_cases: int = 8, responses: bool = True) -
     reports = tuple(_benchmark(run, data, compared[data.name], max_cases, ledger) for data in run.benchmarks.values())
     evidence = gather(run, reports, compared, ledger)
     findings = build_findings(run, reports, evidence, ledger)
+    health = build_health(run, compared, ledger)
     sections = build_sections(Material(run, reports, compared, evidence, ledger))
     headline = build_headline(run, reports, evidence, findings, ledger)
     return ReportContext(
@@ -58,6 +60,7 @@ def build_context(store: Store, *, max_cases: int = 8, responses: bool = True) -
         provenance=_provenance(run),
         thresholds=build_thresholds(run, ledger),
         sections=sections,
+        health=health,
         reader=build_reader(run, compared) if responses else None,
         claims=ledger.all(),
     )

@@ -147,9 +147,32 @@ RULE_SENTENCES: dict[str, tuple[str, ...]] = {
     "threshold.fixed": (),
 }
 
+#: Conditions of the data, ``HealthItem.said``.
+HEALTH_SENTENCES: dict[str, tuple[str, ...]] = {
+    "health.comparison.none": (),
+    "health.value": ("what",),  # the same on all sides, and this it is
+    "health.unknown": ("variants",),
+    "health.unknown_all": ("variants",),
+    "health.not_measured": (),
+    **{f"health.{name}.ok": () for name in ("problems", "gold", "prompts", "sampling", "max_new_tokens", "engine")},
+    **{
+        f"health.{name}.differs": ("variants",)
+        for name in ("problems", "gold", "prompts", "sampling", "max_new_tokens", "engine")
+    },
+    **{f"health.{name}.none": ("count",) for name in ("truncated", "unscored", "tokens", "finish", "errors")},
+    **{f"health.{name}.some": ("count",) for name in ("truncated", "unscored", "tokens", "finish", "errors")},
+}
+
 #: Every sentence there is: key -> slots.
 SENTENCES: dict[str, tuple[str, ...]] = (
-    HEADLINES | FINDINGS | CATEGORY_SENTENCES | NOTES | CASE_REASONS | EARLY_SENTENCES | RULE_SENTENCES
+    HEADLINES
+    | FINDINGS
+    | CATEGORY_SENTENCES
+    | NOTES
+    | CASE_REASONS
+    | EARLY_SENTENCES
+    | RULE_SENTENCES
+    | HEALTH_SENTENCES
 )
 
 #: ``Claim.note``: why a claim has no value, or what limits it.  No slots.
@@ -311,4 +334,5 @@ DEFINITIONS: tuple[str, ...] = (
     "definition.variants_count",
     "definition.benchmarks_count",
     "definition.responses",
+    *("definition.health_truncated", "definition.health_tokens"),
 )

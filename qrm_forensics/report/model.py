@@ -332,6 +332,15 @@ class Provenance:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthItem:
+    """One condition of the data.  ``status``: ok | unknown | warning | bad."""
+
+    name: str
+    status: str
+    said: Sentence
+
+
+@dataclass(frozen=True, slots=True)
 class ReportContext:
     title: str
     variants: tuple[Variant, ...]
@@ -344,4 +353,5 @@ class ReportContext:
     claims: tuple[Claim, ...]
     thresholds: tuple[ThresholdRow, ...] = ()
     sections: tuple[Section, ...] = ()
+    health: tuple[HealthItem, ...] = ()
     reader: Reader | None = None
