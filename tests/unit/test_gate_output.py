@@ -10,6 +10,8 @@ from dataclasses import replace
 
 import pytest
 from comparison_helpers import make_side
+from hypothesis import given
+from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from qrm_forensics.compare.comparison import compare
@@ -21,7 +23,7 @@ from qrm_forensics.compare.verdict import Verdict
 from qrm_forensics.report.gate import GateTexts, to_junit, to_markdown, to_terminal
 from qrm_forensics.report.gate.escape import md_code, md_text, xml_text
 from qrm_forensics.report.gate.markdown import LONGEST_PAGE, SIGNS, marker
-from qrm_forensics.report.gate.terminal import columns, width
+from qrm_forensics.report.gate.terminal import _wrapped, columns, width
 from qrm_forensics.report.gate.texts import gate_catalogue, untranslated
 from qrm_forensics.report.i18n import languages
 
@@ -175,4 +177,13 @@ def test_sentences_stay_within_the_width_of_a_terminal(language: str) -> None:
     found = compare(make_side([1] * 60), make_side([0] * 30 + [1] * 30), policy=GATE)
     lines = to_terminal(found, GateTexts.of(language)).split("\n\n")[-1].splitlines()
     assert len(lines) > 3 and lines[0].startswith("- ")
-    assert all(60 < width(line) <= 100 for line in lines if not line.endswith((".", ")")))
+    assert all(60 < width(line) <= 100 for line in lines if not line.endswith((".", ")", "。", "）")))
+
+
+@given(st.text("（“中文，。）” aZ9%", max_size=200))
+def test_lines_break_between_hanzi_and_lose_nothing(text: str) -> None:
+    lines = _wrapped(text).splitlines()
+    assert "".join("".join(lines).split()) == "-" + "".join(text.split())
+    assert all(
+        not line[2:].startswith(tuple("，。）”")) for line in lines[1:] if not re.search(r"(?:^|\s)[，。）”]", text)
+    )

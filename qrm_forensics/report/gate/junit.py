@@ -73,7 +73,7 @@ def _check(check: Check, texts: GateTexts) -> ET.Element:
 
 
 def _gate(gate: Gate, comparison: Comparison, texts: GateTexts) -> ET.Element:
-    name = texts.gate_name(gate) + (f" ({texts.policy(gate.scorer)})" if gate.scorer else "")
+    name = texts.aside(texts.gate_name(gate), texts.policy(gate.scorer) if gate.scorer else "")
     case = _case(name, f"gate.{gate.benchmark}")
     told = (
         f"{texts.gate_side(gate, 'baseline')} → {texts.gate_side(gate, 'candidate')}, {texts.gate_change(gate)}, "

@@ -62,7 +62,7 @@ def _page(c: Comparison, t: GateTexts, links: ReportLinks | None, most: int) -> 
     title = t.say("title", candidate=md_code(c.candidate.name), baseline=md_code(c.baseline.name))
     parts = [
         marker(c.candidate),
-        f"## {SIGNS[c.verdict]} {t.named('verdict', c.verdict)}: {title}",
+        f"## {SIGNS[c.verdict]} {t.told(t.named('verdict', c.verdict), title)}",
         _reasons(c, t),
     ]
     if c.results:
@@ -128,12 +128,12 @@ def _gates(c: Comparison, t: GateTexts) -> str:
     heads = _heads(t, "gate", "benchmark", "status", "baseline", "candidate", "change", "margin", "p_adjusted")
     rows = []
     for g in c.gates or ():
-        name = md_text(t.gate_name(g)) + (f" ({md_text(t.policy(g.scorer))})" if g.scorer else "")
+        name = t.aside(md_text(t.gate_name(g)), md_text(t.policy(g.scorer)) if g.scorer else "")
         status = t.gate_status(g)
         shown = (
             f"**{status}**"
             if g.status == "worse"
-            else f"{status}: {t.named('why', g.why)}"
+            else t.told(status, t.named("why", g.why))
             if g.status == "unknown"
             else status
         )
@@ -271,7 +271,7 @@ def _slices(c: Comparison, t: GateTexts) -> str:
         for s in column.slices:
             rows.append(
                 (
-                    f"{md_text(t.named('column', column.column))}: {md_code(s.value)}",
+                    t.told(md_text(t.named("column", column.column)), md_code(s.value)),
                     md_code(s.benchmark),
                     t.count(s.n),
                     md_text(t.share(s.change.baseline)),
@@ -297,7 +297,7 @@ def _checks(c: Comparison, t: GateTexts) -> str:
     rows = []
     for k in (*blocks, *warns, *(k for k in checks if k.severity is Severity.INFO)):
         grade = t.named("severity", k.severity) if k.severity is not Severity.INFO else ""
-        name = md_text(t.named("check", k.name)) + (f" (**{md_text(grade)}**)" if grade else "")
+        name = t.aside(md_text(t.named("check", k.name)), f"**{md_text(grade)}**" if grade else "")
         rows.append(
             (
                 name,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 
@@ -13,6 +14,8 @@ from qrm_forensics.report.visible import shown_text
 WIDTH = 100
 _NAME = 28
 _CELL = 48
+#: What a line is not broken within: a Hanzi or a run of other letters, with the marks that open before and close after it.
+_PIECE = re.compile(r"[（“《]*(?:[\u4e00-\u9fff]|[^\u4e00-\u9fff（“《]+|$)[，。；：、！？）”》]*")
 
 
 def to_terminal(comparison: Comparison, texts: GateTexts) -> str:
@@ -40,7 +43,7 @@ def to_terminal(comparison: Comparison, texts: GateTexts) -> str:
         heads = ["gate", "benchmark", "baseline", "candidate", "change", "margin", "status"]
         rows = [
             [
-                t.gate_name(g) + (f" ({t.policy(g.scorer)})" if g.scorer else ""),
+                t.aside(t.gate_name(g), t.policy(g.scorer) if g.scorer else ""),
                 _name(g.benchmark),
                 t.gate_side(g, "baseline"),
                 t.gate_side(g, "candidate"),
@@ -59,7 +62,7 @@ def verdict_line(comparison: Comparison, texts: GateTexts) -> str:
     """``Regression: awq-w3g128 against bf16``."""
     names = {side: _name(getattr(comparison, side).name, 60) for side in ("candidate", "baseline")}
     title = texts.say("title", **names)
-    return f"{texts.named('verdict', comparison.verdict)}: {title}"
+    return texts.told(texts.named("verdict", comparison.verdict), title)
 
 
 def _name(text: str, most: int = _NAME) -> str:
@@ -73,14 +76,16 @@ def _checks(c: Comparison, t: GateTexts) -> str:
     """What blocks and what differs, one line each; what is merely not known, in one line together."""
     lines, unknown = [], []
     for check in c.comparability.checks:
-        name = t.named("check", check.name) + (f" ({_name(check.benchmark)})" if check.benchmark else "")
+        name = t.aside(t.named("check", check.name), _name(check.benchmark) if check.benchmark else "")
         if check.severity is Severity.BLOCKS or (check.severity is Severity.WARNS and check.status != "unknown"):
             values = (
                 f" [{t.value(check.baseline)} / {t.value(check.candidate)}]"
                 if check.baseline or check.candidate
                 else ""
             )
-            lines.append(_wrapped(f"{t.named('severity', check.severity)}: {name}: {t.note(check)}{values}"))
+            lines.append(
+                _wrapped(t.told(t.named("severity", check.severity), t.told(name, f"{t.note(check)}{values}")))
+            )
         elif check.severity is Severity.WARNS:
             unknown.append(name)
     if unknown:
@@ -89,17 +94,20 @@ def _checks(c: Comparison, t: GateTexts) -> str:
 
 
 def _wrapped(text: str) -> str:
-    """A list item whose lines are at most ``WIDTH`` columns wide, broken between words."""
+    """A list item whose lines are at most ``WIDTH`` columns wide, broken between words, and between Hanzi."""
     lines = ["-"]
     for word in shown_text(" ".join(text.split())).split(" "):
-        if len(lines[-1]) > 2 and width(f"{lines[-1]} {word}") > WIDTH:
-            lines.append(" ")
-        lines[-1] += f" {word}"
+        for i, piece in enumerate(_PIECE.findall(word)):
+            space = "" if i else " "
+            if len(lines[-1]) > 2 and width(f"{lines[-1]}{space}{piece}") > WIDTH:
+                lines.append(" ")
+                space = " "
+            lines[-1] += space + piece
     return "\n".join(lines)
 
 
 def width(text: str) -> int:
-    """Columns of a terminal that a text takes; Korean letters take two."""
+    """Columns of a terminal that a text takes; Korean and Chinese letters take two."""
     return sum(0 if unicodedata.combining(ch) else 1 + (unicodedata.east_asian_width(ch) in "WF") for ch in text)
 
 

@@ -55,6 +55,14 @@ class GateTexts:
         """The message ``gate.<key>``."""
         return self.texts.text(f"gate.{key}", **slots)
 
+    def aside(self, text: str, detail: str) -> str:
+        """``text`` with ``detail`` in the parentheses of the language; ``text`` alone where there is no detail."""
+        return self.texts.messages["gate.aside"].format(text=text, detail=detail) if detail else text
+
+    def told(self, name: str, text: str) -> str:
+        """``name``, the colon of the language, and ``text``."""
+        return self.texts.messages["gate.told"].format(name=name, text=text)
+
     def named(self, kind: str, name: str) -> str:
         """The message ``gate.<kind>.<name>`` where there is one, else the name."""
         key = f"gate.{kind}.{name}"
@@ -131,7 +139,7 @@ class GateTexts:
         if value is None or interval is None:
             return self.points(value)
         claim = Claim("", value, Unit.POINTS, "", ci_low=interval.low, ci_high=interval.high)
-        return f"{self.points(value)} ({self.numbers.interval(claim)})"
+        return self.aside(self.points(value), self.numbers.interval(claim))
 
     def growth(self, value: float | None, interval: Interval | None = None) -> str:
         """A change in per cent of the baseline: ``+12.5% (+8.0 to +17.1%)``."""
@@ -141,7 +149,7 @@ class GateTexts:
         if interval is None:
             return shown
         span = self.numbers.signed_range(self._signed(interval.low), self._signed(interval.high))
-        return f"{shown} ({span}%)"
+        return self.aside(shown, f"{span}%")
 
     def _signed(self, value: float) -> str:
         """Per cent with a sign, as points are printed, without their unit."""
