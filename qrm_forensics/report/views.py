@@ -229,4 +229,5 @@ class View:
             "policies": tables.policies(self.context),
             "col": self.texts.column,
             "language": self.texts.language,
+            "tag": self.texts.tag,
         }
