@@ -14,12 +14,12 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from babel import Locale
-from jinja2 import ChoiceLoader, Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
@@ -27,28 +27,32 @@ from qrm_forensics import __version__
 from qrm_forensics.errors import InputError
 from qrm_forensics.report import tables
 from qrm_forensics.report.charts import Figure, figures
+from qrm_forensics.report.export_files.context_json import dump_context
+from qrm_forensics.report.export_files.images import IMAGES, draw_images
+from qrm_forensics.report.export_files.tables_json import to_json
 from qrm_forensics.report.i18n import Texts, check_languages
 from qrm_forensics.report.keys import loop_class_key
 from qrm_forensics.report.model import Claim, Excerpt, ReportContext, Sentence
+from qrm_forensics.report.section_charts import chart_id, section_figures
+from qrm_forensics.report.section_tables import cell_html, numeric, printed_table, report_tables
+from qrm_forensics.report.sections.model import Table
+from qrm_forensics.report.templating import environment as templates_of
+from qrm_forensics.report.templating import fenced as fenced
+from qrm_forensics.report.templating import source, theme, told_in_one_line
+from qrm_forensics.report.templating import templates_dir as templates_dir
 from qrm_forensics.report.trace_html import trace_html
 from qrm_forensics.report.views import View
-from qrm_forensics.report.visible import clip, clip_start, shown_text, visible
+from qrm_forensics.report.visible import shown_text
 from qrm_forensics.store import write_text
 
-FORMATS = ("html", "md", "csv", "tex")
-_BASE = "base.html.j2"
+#: What a report is written as unless something else is asked for.
+DEFAULT_FORMATS = ("html", "md", "csv", "tex", "json")
+#: Pictures of the charts need a browser, so they are made where they are asked for.
+FORMATS = (*DEFAULT_FORMATS, *IMAGES)
 #: The parts of the page's one script and of its style, in their order; ``state.js`` makes the ``QRM`` that all use.
 _SCRIPTS = ("state.js", "keys.js", "shell.js", "tables.js", "charts.js", "evidence.js")
 _STYLES = ("report.css",)
-
-
-def templates_dir() -> Path:
-    """The folder of the templates: inside the package (wheel), else at the root of a checkout."""
-    here = Path(__file__).resolve()
-    for folder in (here.with_name("_templates"), here.parents[2] / "reports" / "templates"):
-        if (folder / _BASE).is_file():
-            return folder
-    raise InputError("the report templates are missing from this installation; install qrm-forensics again")
+_PLOTLY = "static/vendor/plotly-basic.min.js"
 
 
 def render(
@@ -56,63 +60,54 @@ def render(
     languages: Sequence[str],
     out: Path,
     *,
-    formats: Iterable[str] = FORMATS,
+    formats: Iterable[str] = DEFAULT_FORMATS,
     templates: Path | None = None,
 ) -> list[Path]:
     """Write the report into the folder ``out`` and return the files, ``report.html`` first.
 
     ``languages``: codes that have a catalogue; the first is shown first, and several share one
-    HTML file with a switch.  ``formats``: of ``html``, ``md``, ``csv``, ``tex``; ``claims.jsonl``
-    is always written.  ``templates``: a folder whose files replace the built-in ones of the same
-    name.  Raises InputError for an unknown language or format, or a folder that is not there.
+    HTML file with a switch.  ``formats``: of ``FORMATS``; ``claims.jsonl`` is always written.
+    ``templates``: a folder whose files change the built-in ones (:mod:`qrm_forensics.report.templating`).
+    Raises InputError for an unknown language or format, a folder that is not there or a template with a
+    mistake; EnvironmentMissing where pictures are asked for and nothing here can draw them, after all else is written.
     """
     chosen = check_languages(languages)
     wanted = tuple(dict.fromkeys(formats))
     unknown = [f for f in wanted if f not in FORMATS]
     if unknown:
         raise InputError(f"report format {', '.join(unknown)}: choose from {', '.join(FORMATS)}")
-    environment = _environment(templates)
+    environment = templates_of(templates)
     texts = {language: Texts.of(language) for language in chosen}
     files: dict[Path, str] = {}
-    if "html" in wanted:
-        files[out / "report.html"] = _html(context, texts, environment)
-    if "md" in wanted:
-        files |= {out / f"report.{language}.md": _markdown(context, t, environment) for language, t in texts.items()}
+    with told_in_one_line(templates):
+        if "html" in wanted:
+            files[out / "report.html"] = _html(context, texts, environment)
+        if "md" in wanted:
+            files |= {out / f"report.{code}.md": _markdown(context, t, environment) for code, t in texts.items()}
     files |= _table_files(context, texts, out / "tables", wanted)
+    if "json" in wanted:
+        files[out / "context.json"] = dump_context(context)
     files[out / "claims.jsonl"] = claims_jsonl(context.claims)
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, content)
-    return list(files)
+    pictures: list[Path] = []
+    if kinds := [kind for kind in IMAGES if kind in wanted]:
+        charts = {language: _charts(context, t) for language, t in texts.items()}
+        pictures = draw_images(charts, kinds, out / "charts", templates_dir() / _PLOTLY)
+    return [*files, *pictures]
+
+
+def _charts(context: ReportContext, texts: Texts) -> dict[str, Figure]:
+    """Every chart of a report by its id."""
+    found = {name: figure for b in context.benchmarks for name, figure in figures(b, texts).items()}
+    return found | section_figures(context.sections, texts)
 
 
 def claims_jsonl(claims: Iterable[Claim]) -> str:
     """One JSON object per line and claim, sorted by id."""
     ordered = sorted(claims, key=lambda claim: claim.id)
     return "".join(json.dumps(asdict(claim), ensure_ascii=False, allow_nan=False) + "\n" for claim in ordered)
-
-
-def _environment(templates: Path | None) -> Environment:
-    if templates is not None and not templates.is_dir():
-        raise InputError(f"template folder {templates} is not there; give a folder that holds templates")
-    folders = [folder for folder in (templates, templates_dir()) if folder is not None]
-    environment = Environment(
-        loader=ChoiceLoader([FileSystemLoader(folder, encoding="utf-8") for folder in folders]),
-        autoescape=lambda name: name is None or name.endswith(".html.j2"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    environment.filters |= {
-        "visible": visible,
-        "clip": clip,
-        "clip_start": clip_start,
-        "md": tables.md_escape,
-        "fence": fenced,
-        "shown": shown_text,
-    }
-    return environment
 
 
 # --- HTML ------------------------------------------------------------------------------------
@@ -123,7 +118,7 @@ def _html(context: ReportContext, texts: Mapping[str, Texts], environment: Envir
     pages: list[dict[str, Any]] = []
     for language, plain in texts.items():
         view = View(context, plain)
-        charts[language] = {k: v for b in context.benchmarks for k, v in figures(b, plain).items()}
+        charts[language] = _charts(context, plain)
         names = view.names() | _html_names(view.texts, charts[language])
         body = Markup(environment.get_template("page.html.j2").render(names))
         pages.append(
@@ -135,13 +130,13 @@ def _html(context: ReportContext, texts: Mapping[str, Texts], environment: Envir
                 "body": body,
             }
         )
-    script = "\n".join(_source(environment, f"static/{name}") for name in _SCRIPTS)
-    library = _source(environment, "static/vendor/plotly-basic.min.js")
-    return environment.get_template(_BASE).render(
+    script = "\n".join(source(environment, f"static/{name}") for name in _SCRIPTS)
+    library = source(environment, _PLOTLY)
+    return environment.get_template("base.html.j2").render(
         pages=pages,
         run=shown_text(context.title),
         version=__version__,
-        style=Markup("\n".join(_source(environment, f"static/{name}") for name in _STYLES)),
+        style=Markup("\n".join([*(source(environment, f"static/{name}") for name in _STYLES), theme(environment)])),
         script=Markup(script),
         words=htmlsafe_json_dumps({page["language"]: page["words"] for page in pages}, ensure_ascii=False),
         charts=htmlsafe_json_dumps(charts, ensure_ascii=False, allow_nan=False),
@@ -165,6 +160,9 @@ def _html_names(texts: Texts, charts: Mapping[str, Figure]) -> dict[str, Any]:
         "trace": trace,
         "loop_class_key": loop_class_key,
         "charts": charts,
+        "chart_id": chart_id,
+        "numeric": numeric,
+        "section_cell": partial(cell_html, texts=texts),
     }
 
 
@@ -177,13 +175,6 @@ def _policy(scripts: Iterable[str]) -> str:
     )
 
 
-def _source(environment: Environment, name: str) -> str:
-    if environment.loader is None:
-        raise ValueError("an environment without a loader has no templates")
-    source = environment.loader.get_source(environment, name)[0]
-    return source.replace("\r\n", "\n")  # browsers normalize line ends before they check the hash
-
-
 @cache
 def _packed(library: str) -> str:
     """gzip in base64, which makes a report less than half as large; the page unpacks it for its first chart."""
@@ -193,36 +184,21 @@ def _packed(library: str) -> str:
 # --- Markdown and tables ---------------------------------------------------------------------
 
 
-def fenced(text: object) -> str:
-    """Text as a fenced block whose fence is longer than any run of backticks inside."""
-    body = "\n".join(shown_text(line) for line in str(text).split("\n"))
-    longest = max((len(run) for run in _backticks(body)), default=0)
-    fence = "`" * max(3, longest + 1)
-    return f"{fence}text\n{body}\n{fence}"
-
-
-def _backticks(text: str) -> list[str]:
-    runs, current = [], ""
-    for character in text:
-        if character == "`":
-            current += character
-        elif current:
-            runs.append(current)
-            current = ""
-    return [*runs, current]
-
-
 def _markdown(context: ReportContext, texts: Texts, environment: Environment) -> str:
     quoting = replace(texts, quote=tables.md_escape)
     view = View(context, quoting)
-    built = {table.name: table for table in tables.tables(context)}
+    built = {table.name: table for table in report_tables(context)}
 
     def table(name: str, benchmark: str) -> str:
         if name not in built:
             return ""
         return tables.to_markdown(built[name].of(benchmark), texts, transposed=name in ("measures", "symptoms"))
 
+    def section_table(table: Table) -> str:
+        return tables.to_markdown(printed_table(table), texts)
+
     names = view.names() | {"t": quoting.text, "say": quoting.sentence, "define": quoting.definition, "table": table}
+    names["section_table"] = section_table
     return environment.get_template("report.md.j2").render(names)
 
 
@@ -231,7 +207,9 @@ def _table_files(
 ) -> dict[Path, str]:
     writers: dict[str, Callable[[tables.TableData, Texts], str]] = {"md": tables.to_markdown, "tex": tables.to_latex}
     files: dict[Path, str] = {}
-    for table in tables.tables(context):
+    for table in report_tables(context):
+        if "json" in formats:
+            files[folder / f"{table.name}.json"] = to_json(table)
         if "csv" in formats:
             files[folder / f"{table.name}.csv"] = tables.to_csv(table)
         for suffix, write in writers.items():

@@ -393,6 +393,11 @@ def _machine_name(sentence: Sentence) -> str:
 _KEY = re.compile(r"^(?:policy|coverage|dimension|topic|outcome|loop_class|ui(?:\.reached)?)\.(?=[a-z_]+$)")
 
 
+def is_key(text: str) -> bool:
+    """Whether a cell's string is a catalogue key (``policy.strict``) and not a name."""
+    return _KEY.match(text) is not None
+
+
 #: What makes a spreadsheet take a field for a formula.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
