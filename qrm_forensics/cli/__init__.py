@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qrm_forensics import __version__
+from qrm_forensics.cli import report as cli_report
 from qrm_forensics.cli.compare import COMMANDS
 from qrm_forensics.errors import ForensicsError, InputError
 
@@ -137,44 +138,6 @@ def import_(
 
 @cli.command()
 @click.argument("run_folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
-@click.option("--lang", "languages", multiple=True, help="Language: en, ko or zh; may be repeated (default: en).")
-@click.option(
-    "--format", "formats", default="html,md,csv,tex", show_default=True, help="Comma-separated: html, md, csv, tex."
-)
-@click.option("--out", type=click.Path(path_type=Path), help="Report folder (default: <RUN>/report).")
-@click.option(
-    "--templates", type=click.Path(path_type=Path, file_okay=False), help="Folder whose templates replace ours."
-)
-@click.option("--open", "open_it", is_flag=True, help="Open the report in the browser.")
-@_json_option
-def report(
-    run_folder: Path | None,
-    languages: tuple[str, ...],
-    formats: str,
-    out: Path | None,
-    templates: Path | None,
-    open_it: bool,
-    as_json: bool,
-) -> None:
-    """Write the report of a run: one offline HTML file, Markdown, tables, and the evidence of every number.
-
-    RUN left out means the newest run under runs/.
-    """
-    from qrm_forensics.report.context import build_context
-    from qrm_forensics.report.render import render
-
-    store = _run(run_folder)
-    chosen = [f.strip() for f in formats.split(",") if f.strip()]
-    target = out or store.root / "report"
-    written = render(build_context(store), list(languages) or ["en"], target, formats=chosen, templates=templates)
-    pages = [p for p in written if p.suffix == ".html"]
-    _say(as_json, {"report": str(target), "files": [str(p) for p in written]}, *map(str, pages or written))
-    if open_it and pages:
-        click.launch(str(pages[0].resolve()))
-
-
-@cli.command()
-@click.argument("run_folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
 @click.option(
     "--format", "fmt", type=click.Choice(["csv", "parquet", "json"]), help="Default: by the name of the file."
 )
@@ -235,7 +198,7 @@ def doctor(as_json: bool) -> None:
         click.echo(f"{f.name:<{width}}  {mark}  {f.found}" + (f"  ({f.remedy})" if f.remedy else ""))
 
 
-for _command in COMMANDS:
+for _command in (*COMMANDS, *cli_report.COMMANDS):
     cli.add_command(_command)
 
 

@@ -1,0 +1,95 @@
+"""``report``: pages, tables and pictures of a run, or of a context that an earlier report has left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from qrm_forensics.errors import InputError
+
+if TYPE_CHECKING:
+    from qrm_forensics.report.model import ReportContext
+
+RUNS = Path("runs")
+
+
+@click.command()
+@click.argument("run_folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
+@click.option("--lang", "languages", multiple=True, help="Language: en, ko or zh; may be repeated (default: en).")
+@click.option(
+    "--format",
+    "formats",
+    default="html,md,csv,tex,json",
+    show_default=True,
+    help="Comma-separated: html, md, csv, tex, json; svg and png (pictures of the charts) need a Chromium.",
+)
+@click.option("--out", type=click.Path(path_type=Path), help="Report folder (default: <RUN>/report).")
+@click.option(
+    "--templates",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder whose templates, or blocks of them, replace ours; theme.css there changes colours and fonts.",
+)
+@click.option(
+    "--context",
+    "context_file",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Render a context.json again, instead of a RUN (default for --out: its folder).",
+)
+@click.option("--open", "open_it", is_flag=True, help="Open the report in the browser.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+def report(
+    run_folder: Path | None,
+    languages: tuple[str, ...],
+    formats: str,
+    out: Path | None,
+    templates: Path | None,
+    context_file: Path | None,
+    open_it: bool,
+    as_json: bool,
+) -> None:
+    """Write the report of a run: one offline HTML file, Markdown, tables, and the evidence of every number.
+
+    RUN left out means the newest run under runs/.
+    """
+    from qrm_forensics.report.i18n import MissingMessage
+    from qrm_forensics.report.render import FORMATS, render
+
+    chosen = [f.strip() for f in formats.split(",") if f.strip()]
+    if unknown := [f for f in chosen if f not in FORMATS]:
+        raise InputError(f"report format {', '.join(unknown)}: choose from {', '.join(FORMATS)}")
+    context, target = _read(run_folder, context_file, responses=bool({"html", "json"} & set(chosen)))
+    target = out or target
+    try:
+        written = render(context, list(languages) or ["en"], target, formats=chosen, templates=templates)
+    except MissingMessage as error:
+        if context_file is None:
+            raise
+        raise InputError(f"{context_file}: {error.args[0]}; write the file again from its run") from error
+    pages = [p for p in written if p.suffix == ".html"]
+    if as_json:
+        click.echo(json.dumps({"report": str(target), "files": [str(p) for p in written]}, ensure_ascii=False))
+    else:
+        for path in pages or written:
+            click.echo(str(path))
+    if open_it and pages:
+        click.launch(str(pages[0].resolve()))
+
+
+def _read(run_folder: Path | None, context_file: Path | None, *, responses: bool) -> tuple[ReportContext, Path]:
+    """What to render, and the folder that the report goes to unless another one is named."""
+    from qrm_forensics.report.context import build_context
+    from qrm_forensics.report.export_files.context_json import load_context
+    from qrm_forensics.store import Store, newest_run
+
+    if context_file is None:
+        store = Store(run_folder) if run_folder else newest_run(RUNS)
+        return build_context(store, responses=responses), store.root / "report"
+    if run_folder is not None:
+        raise InputError(f"give a RUN or --context, not both: {run_folder}, {context_file}")
+    return load_context(context_file), context_file.parent
+
+
+COMMANDS = (report,)
