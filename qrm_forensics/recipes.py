@@ -4,13 +4,19 @@ A recipe has a short name that is used in file names, tables and claim ids:
 ``bf16``, ``rtn-w3g128``, ``awq-w4g128``, ``gptq-w3g128+paper-code``,
 ``kvquant_star-kv4``, ``smoothquant-w8a8kv8``.  ``Recipe.parse(str(r)) == r`` for
 every recipe.  The unquantized baseline is a recipe like any other.
+
+What else can be chosen follows a ``+``, in any order: the preset (``paper-code``, ``paper-text``),
+``skip-1`` or ``skip0_27`` (decoder layers left in full precision, negative ones from the end),
+``householder`` (QuaRot's rotation), ``online`` (FlatQuant without reparameterization),
+``even`` or ``rceil`` and ``away`` (how MXFP4 rounds scales and ties), ``prebias`` or ``postbias``
+(KVQuant*: key statistics before or after the bias of ``k_proj``).
 """
 
 from __future__ import annotations
 
 import difflib
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -33,6 +39,17 @@ _METHODS: dict[str, tuple[frozenset[str], bool]] = {
     "mxfp4": (frozenset({"w", "a", "kv"}), False),
 }
 METHODS = tuple(_METHODS)
+#: option -> (field, value, methods that have it)
+_OPTIONS: dict[str, tuple[str, str, frozenset[str]]] = {
+    "householder": ("rotation", "householder", frozenset({"quarot"})),
+    "online": ("transforms", "online", frozenset({"flatquant"})),
+    "even": ("mx_scale", "even", frozenset({"mxfp4"})),
+    "rceil": ("mx_scale", "rceil", frozenset({"mxfp4"})),
+    "away": ("mx_ties", "away", frozenset({"mxfp4"})),
+    "prebias": ("key_bias", "before", frozenset({"kvquant_star"})),
+    "postbias": ("key_bias", "after", frozenset({"kvquant_star"})),
+}
+_SKIP = re.compile(r"skip(?P<layers>-?\d{1,4}(?:_-?\d{1,4})*)")
 UNQUANTIZED = ("bf16", "fp16", "fp32")
 
 _CONFIG = re.compile(
@@ -46,6 +63,10 @@ class Recipe(BaseModel):
     ``group_size`` counts input channels that share a scale, -1 for a whole row.
     ``quant_shards`` is the tensor-parallel degree that the quantizer's groups were
     made for, which is a property of the numbers and not of the machine.
+    ``skip_layers``: decoder layers that stay in full precision, ascending, each once; negative from the end.
+    ``rotation``: of the hidden states (QuaRot).  ``transforms``: whether FlatQuant folds what it can into the weights or
+    applies every transform as the model runs.  ``mx_scale``, ``mx_ties``: how MXFP4 rounds block scales and values half-way
+    between two.  ``key_bias``: whether KVQuant* quantizes keys before ``k_proj``'s bias is added; ``auto`` decides by its size.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -58,6 +79,12 @@ class Recipe(BaseModel):
     kv_bits: Annotated[int, Field(ge=2, le=8)] | None = None
     quant_shards: Annotated[int, Field(ge=1)] = 1
     preset: Preset = "fixed"
+    skip_layers: tuple[int, ...] = ()
+    rotation: Literal["hadamard", "householder"] = "hadamard"
+    transforms: Literal["folded", "online"] = "folded"
+    mx_scale: Literal["floor", "even", "rceil"] = "floor"
+    mx_ties: Literal["even", "away"] = "even"
+    key_bias: Literal["auto", "before", "after"] = "auto"
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
@@ -76,8 +103,15 @@ class Recipe(BaseModel):
             raise ValueError(f"{self.method} takes no group size")
         if self.method == "mxfp4" and {self.weight_bits, self.activation_bits, self.kv_bits} != {4}:
             raise ValueError("mxfp4 has 4 bits everywhere: mxfp4-w4a4kv4")
-        if self.method in UNQUANTIZED and (self.symmetric or self.quant_shards != 1 or self.preset != "fixed"):
+        if self.method in UNQUANTIZED and (
+            self.symmetric or self.quant_shards != 1 or self.preset != "fixed" or self.skip_layers
+        ):
             raise ValueError(f"{self.method} is not quantized and takes no options")
+        if list(self.skip_layers) != sorted(set(self.skip_layers)):
+            raise ValueError("skipped layers are named once each, in ascending order: skip-1, skip0_27")
+        for name, (field, value, methods) in _OPTIONS.items():
+            if getattr(self, field) == value and self.method not in methods:
+                raise ValueError(f"{self.method} has no option {name}; it is one of {', '.join(sorted(methods))}")
         return self
 
     @property
@@ -103,12 +137,23 @@ class Recipe(BaseModel):
         if self.kv_bits:
             config += f"kv{self.kv_bits}"
         config += "sym" * self.symmetric + (f"s{self.quant_shards}" if self.quant_shards != 1 else "")
-        return f"{self.method}-{config}" + (f"+{self.preset}" if self.preset != "fixed" else "")
+        options: list[str] = [self.preset] if self.preset != "fixed" else []
+        options += ["skip" + "_".join(map(str, self.skip_layers))] if self.skip_layers else []
+        options += [name for name, (field, value, _) in _OPTIONS.items() if getattr(self, field) == value]
+        return "+".join([f"{self.method}-{config}", *options])
+
+    def skipped(self, layers: int) -> frozenset[int]:
+        """The numbers of the skipped layers of a model with ``layers`` of them; raises RecipeError for one it has not."""
+        found = [index + layers if index < 0 else index for index in self.skip_layers]
+        wrong = [given for given, index in zip(self.skip_layers, found, strict=True) if not 0 <= index < layers]
+        if wrong:
+            raise RecipeError(f"{self}: there is no decoder layer {wrong[0]}; the model has {layers}")
+        return frozenset(found)
 
     @classmethod
     def parse(cls, text: str) -> Recipe:
         """Read a recipe name; raises RecipeError that names what is wrong with it."""
-        name, _, preset = text.strip().partition("+")
+        name, *options = text.strip().split("+")
         method, _, config = name.partition("-")
         match = _CONFIG.fullmatch(config)
         if match is None:
@@ -125,8 +170,22 @@ class Recipe(BaseModel):
             "symmetric": match["sym"] is not None,
             "quant_shards": number.get("s", 1),
         }
-        if preset:
-            fields["preset"] = preset
+        for option in options:
+            value: object
+            if skip := _SKIP.fullmatch(option):
+                field, value = "skip_layers", tuple(int(i) for i in skip["layers"].split("_"))
+            elif option in _OPTIONS:
+                field, value = _OPTIONS[option][:2]
+            elif option in get_args(Preset):
+                field, value = "preset", option
+            else:
+                known = (*get_args(Preset), *_OPTIONS, "skip-1")
+                near = difflib.get_close_matches(option, known, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known options: {', '.join(known)}"
+                raise RecipeError(f"recipe {text!r}: unknown preset or option {option!r}; {hint}")
+            if field in fields:
+                raise RecipeError(f"recipe {text!r}: the option {option!r} contradicts or repeats another one")
+            fields[field] = value
         try:
             return cls.model_validate(fields)
         except ValidationError as error:

@@ -44,16 +44,16 @@ class Embedded:
     def open(self, model: ModelRef) -> Iterator[EmbeddedSession]:
         try:
             import torch
-            from transformers import AutoModelForCausalLM
+            import transformers  # noqa: F401
+
+            from qrm_forensics.runtime.attach import load_model
         except ImportError as error:
             raise missing_extra("generation with transformers", "models", error) from error
 
         device = self._device if self._device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
         try:
             tokenizer = load_tokenizer(model.path, model.revision)
-            network = AutoModelForCausalLM.from_pretrained(
-                model.path, revision=model.revision, dtype=getattr(torch, self._dtype)
-            )
+            network = load_model(model.path, revision=model.revision, dtype=getattr(torch, self._dtype))
         except (OSError, ValueError) as error:
             first_line = str(error).strip().partition("\n")[0]
             raise InputError(f"cannot load the model {model.path}: {first_line}") from error

@@ -13,15 +13,23 @@ from __future__ import annotations
 import importlib
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 from qrm_forensics.errors import InputError, RecipeError, missing_extra
 from qrm_forensics.quantize.base import Job, Outcome, Quantizer
 from qrm_forensics.quantize.calibration import Calibration, load_calibration
-from qrm_forensics.quantize.weights import content_hash, open_checkpoint, side_files_hash, write_checkpoint
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.records import ModelRef
+from qrm_forensics.runtime.spec import write_runtime
+from qrm_forensics.weights import (
+    content_hash,
+    open_checkpoint,
+    side_files_hash,
+    weights_hash,
+    write_checkpoint,
+)
 
 __all__ = [
     "QUANTIZERS",
@@ -124,7 +132,9 @@ def quantize(
     with manifest.published(out) as fresh:
         outcome = quantizer.quantize(job)
         dtype = None if recipe.quantized else str(outcome.settings["dtype"])
-        write_checkpoint(job.source, outcome.tensors, fresh, dtype)
+        write_checkpoint(job.source, outcome.tensors, fresh, dtype, added=outcome.added, config=outcome.config)
+        if outcome.runtime:
+            write_runtime(fresh, replace(outcome.runtime, weights_hash=weights_hash(fresh)), outcome.side)
         made = content_hash(fresh)
         seconds = time.perf_counter() - started
         manifest.write_manifest(fresh, manifest.build_manifest(request, quantizer, job, outcome, made, seconds))

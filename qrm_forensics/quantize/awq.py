@@ -20,8 +20,8 @@ from qrm_forensics.quantize.awq_core import (
 )
 from qrm_forensics.quantize.base import Job, Outcome, group_sizes
 from qrm_forensics.quantize.layerwise import LayerStream, first
-from qrm_forensics.quantize.weights import Checkpoint
 from qrm_forensics.recipes import Recipe
+from qrm_forensics.weights import Checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

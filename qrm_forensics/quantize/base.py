@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from qrm_forensics.errors import InputError
 from qrm_forensics.quantize.adapters import ModelMap
-from qrm_forensics.quantize.weights import Checkpoint
 from qrm_forensics.recipes import Recipe
+from qrm_forensics.runtime.spec import RuntimeSpec
+from qrm_forensics.weights import Checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,12 +36,18 @@ class Outcome:
     """``tensors``: those that differ from the source, by their name in it, on the CPU.
 
     ``modules``: one JSON-able record per quantized linear.  ``settings``: constants of the
-    algorithm, for the manifest.
+    algorithm, for the manifest.  ``added``: tensors that the source does not have (an lm_head that is no longer
+    tied), ``config``: entries of ``config.json`` that change with them.  ``runtime`` and ``side`` are what has to happen as
+    the model runs, and its tensors; without them the result is an ordinary checkpoint.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
     modules: dict[str, dict[str, Any]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
+    added: dict[str, Tensor] = field(default_factory=dict)
+    config: dict[str, Any] = field(default_factory=dict)
+    runtime: RuntimeSpec | None = None
+    side: dict[str, Tensor] = field(default_factory=dict)
 
 
 class Quantizer(Protocol):

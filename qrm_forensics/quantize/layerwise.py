@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qrm_forensics.errors import InputError
 from qrm_forensics.quantize.calibration import Calibration
-from qrm_forensics.quantize.weights import Checkpoint
+from qrm_forensics.weights import Checkpoint
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

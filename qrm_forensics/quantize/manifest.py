@@ -15,8 +15,8 @@ from typing import Any
 from qrm_forensics import __version__
 from qrm_forensics.errors import ForensicsError, InputError
 from qrm_forensics.quantize.base import Job, Outcome, Quantizer
-from qrm_forensics.quantize.weights import MANIFEST, content_hash, read_json, side_files_hash
 from qrm_forensics.records import ModelRef
+from qrm_forensics.weights import MANIFEST, content_hash, read_json, side_files_hash
 
 FORMAT = 1
 
@@ -45,7 +45,7 @@ def build_manifest(
     """
     return {
         "request": request,
-        "recipe": {"name": str(job.recipe), **job.recipe.model_dump()},
+        "recipe": {"name": str(job.recipe), **job.recipe.model_dump(mode="json")},
         "realization": realization(job),
         "content_hash": out_hash,
         "source": str(job.source.folder),

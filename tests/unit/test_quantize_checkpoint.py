@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from qrm_forensics.errors import InputError, RecipeError
 from qrm_forensics.quantize import Calibration, content_hash, load_calibration, needs_calibration, quantize, refuse
-from qrm_forensics.quantize.weights import open_checkpoint
+from qrm_forensics.weights import open_checkpoint
 from qrm_forensics.recipes import Recipe
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
@@ -98,7 +98,7 @@ def test_recipe(name: str, source: Path, calibration: Calibration, tmp_path: Pat
         assert said["count"] == rows * columns // module["group"]
         assert 0 < said["min"] <= said["median"] <= said["max"]
 
-    assert told["recipe"] == {"name": name, **recipe.model_dump()}
+    assert told["recipe"] == {"name": name, **recipe.model_dump(mode="json")}
     assert Recipe.model_validate({k: v for k, v in told["recipe"].items() if k != "name"}) == recipe
     assert set(told["versions"]) == {"qrm-forensics", "python", "torch", "transformers", "safetensors"}
     assert told["seconds"] > 0 and told["request"]["source_hash"] == content_hash(source)

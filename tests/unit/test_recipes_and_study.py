@@ -48,7 +48,7 @@ def test_every_recipe_is_read_back_from_its_name(recipe: Recipe) -> None:
         ("awq-w1g128", "greater than or equal to 2"),
         ("kvquant_star-w4kv4", "takes KV-cache bits"),
         ("awq-4bit", "cannot read '4bit'"),
-        ("gptq-w4g128+mine", "preset"),
+        ("gptq-w4g128+mine", "unknown preset or option .mine."),
         ("", "unknown method"),
     ],
 )

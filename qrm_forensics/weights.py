@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 MANIFEST = "recipe.json"
+#: What a model needs beside its weights to run as it was quantized (:mod:`qrm_forensics.runtime.spec`).
+RUNTIME_FILES = ("runtime.json", "runtime.tensors")
 INDEX = "model.safetensors.index.json"
 #: Everything beside the weights that a loader, a tokenizer or a lawyer reads.
 _SIDE_SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken"}
@@ -130,6 +132,18 @@ def _header(file: Path) -> Iterator[tuple[str, TensorEntry]]:
 
 
 def content_hash(folder: Path) -> str:
+    """What a checkpoint computes with: :func:`weights_hash`, and where it has one its runtime description too."""
+    weights = weights_hash(folder)
+    files = [folder / name for name in RUNTIME_FILES if (folder / name).is_file()]
+    if not files:
+        return weights
+    digest = hashlib.sha256(weights.encode())
+    for file in files:
+        digest.update(file.name.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def weights_hash(folder: Path) -> str:
     """SHA-256 over names, dtypes, shapes and bytes of all tensors, sorted by name.
 
     It does not depend on how the tensors are spread over files, nor on any other file.
@@ -158,7 +172,7 @@ def side_files(folder: Path) -> list[Path]:
         path
         for path in folder.iterdir()
         if path.is_file()
-        and path.name != MANIFEST
+        and path.name not in (MANIFEST, *RUNTIME_FILES)
         and not path.name.endswith(".index.json")
         and (path.suffix in _SIDE_SUFFIXES or path.name.startswith(_SIDE_NAMES))
     )
@@ -171,34 +185,51 @@ def side_files_hash(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def write_checkpoint(source: Checkpoint, changed: Mapping[str, Tensor], out: Path, dtype: str | None = None) -> None:
+def write_checkpoint(
+    source: Checkpoint,
+    changed: Mapping[str, Tensor],
+    out: Path,
+    dtype: str | None = None,
+    *,
+    added: Mapping[str, Tensor] | None = None,
+    config: Mapping[str, Any] | None = None,
+) -> None:
     """Write ``source`` with some tensors replaced into the empty folder ``out``, in the same files.
 
-    Everything that is not in ``changed`` is bit-identical.  ``dtype``: what ``config.json`` shall say
+    Everything that is not in ``changed`` is bit-identical.  ``added`` are tensors that the source does not have; they go
+    into its first file.  ``config``: entries of ``config.json`` to set.  ``dtype``: what it shall say
     the weights are; None leaves it alone.
     """
     from safetensors.torch import load_file, save_file
 
     files = sorted({entry.file for entry in source.entries.values()})
+    more = dict(added or {})
     size = 0
     for file in files:
         names = {name for name, entry in source.entries.items() if entry.file == file}
-        if names.isdisjoint(changed):
+        if names.isdisjoint(changed) and not more:
             shutil.copyfile(file, out / file.name)
         else:
             tensors = {name: changed.get(name, old).contiguous() for name, old in load_file(file).items()}
-            save_file(tensors, out / file.name, metadata={"format": "pt"})
+            save_file(
+                tensors | {n: t.contiguous() for n, t in more.items()}, out / file.name, metadata={"format": "pt"}
+            )
+        more = {}
         size += sum(entry.stop - entry.start for _, entry in _header(out / file.name))
     if (source.folder / INDEX).is_file():
         index = read_json(source.folder / INDEX)
         index.setdefault("metadata", {})["total_size"] = size
+        index["weight_map"] |= dict.fromkeys(added or {}, files[0].name)
         (out / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     for path in side_files(source.folder):
         shutil.copyfile(path, out / path.name)
-    if dtype is not None:
-        config = {key: value for key, value in source.config.items() if key not in ("dtype", "torch_dtype")}
-        # transformers 4 reads only torch_dtype, and 5 still reads it
-        text = json.dumps({**config, "torch_dtype": dtype}, indent=2, ensure_ascii=False)
+    if dtype is not None or config:
+        entries = source.config | dict(config or {})
+        if dtype is not None:
+            # transformers 4 reads only torch_dtype, and 5 still reads it
+            entries = {key: value for key, value in entries.items() if key not in ("dtype", "torch_dtype")}
+            entries["torch_dtype"] = dtype
+        text = json.dumps(entries, indent=2, ensure_ascii=False)
         (out / "config.json").write_text(text + "\n", encoding="utf-8")
     for file in files:
         # safetensors writes files that only their owner can read

@@ -1,0 +1,1 @@
+"""What has to happen while a quantized model runs: its description, and its execution in transformers."""
