@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from qrm_forensics import __version__
+from qrm_forensics.cli import case as cli_case
 from qrm_forensics.cli import report as cli_report
 from qrm_forensics.cli.compare import COMMANDS
 from qrm_forensics.errors import ForensicsError, InputError
@@ -198,7 +199,7 @@ def doctor(as_json: bool) -> None:
         click.echo(f"{f.name:<{width}}  {mark}  {f.found}" + (f"  ({f.remedy})" if f.remedy else ""))
 
 
-for _command in (*COMMANDS, *cli_report.COMMANDS):
+for _command in (*COMMANDS, *cli_case.COMMANDS, *cli_report.COMMANDS):
     cli.add_command(_command)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from qrm_forensics.notebook.case import Case
 from qrm_forensics.notebook.response import Response
 from qrm_forensics.report.i18n import Texts
-from qrm_forensics.report.model import Unit
+from qrm_forensics.report.model import Event, Unit
 from qrm_forensics.report.numbers import ABSENT
 
 #: What stands for an event on a timeline; each is told in words beside it.
@@ -50,6 +50,21 @@ def kinds_of(responses: Sequence[Response]) -> list[str]:
     """The kinds of events that any of the responses has, in the order of the legend."""
     there = {e.kind for r in responses for e in r.events}
     return [kind for kind in GLYPHS if kind in there]
+
+
+def drawn_events(r: Response, apart: float) -> list[tuple[Event, list[Event]]]:
+    """Events to be drawn, each with those that it stands for: within ``apart`` of each other (a share of the response)
+    the first in the order of the legend is drawn.  In the order of the text.
+    """
+    rank = list(GLYPHS)
+    drawn: list[tuple[Event, list[Event]]] = []
+    for event in sorted(r.events, key=lambda e: (rank.index(e.kind), e.char)):
+        near = next((told for first, told in drawn if abs(first.at - event.at) < apart), None)
+        if near is None:
+            drawn.append((event, [event]))
+        else:
+            near.append(event)
+    return sorted(drawn, key=lambda pair: pair[0].char)
 
 
 def folded_text(r: Response, loop: int, characters: int) -> str:

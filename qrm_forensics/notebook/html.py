@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from qrm_forensics.notebook.case import Case
 from qrm_forensics.notebook.courses import COURSES, Course
-from qrm_forensics.notebook.facts import GLYPHS, event_text, facts, folded_text, kinds_of, share
+from qrm_forensics.notebook.facts import GLYPHS, drawn_events, event_text, facts, folded_text, kinds_of, share
 from qrm_forensics.notebook.figures import title
 from qrm_forensics.notebook.response import Response
 from qrm_forensics.notebook.run import Run
@@ -23,6 +23,8 @@ from qrm_forensics.report.visible import clip, shown_text, visible
 
 #: A beginning that all responses share is told in one line from so many characters on.
 LEAST_SHARED = 80
+#: Events of a timeline that are closer than this share of the response are drawn as one.
+LEAST_APART = 0.012
 _DASH = {"solid": "", "dash": "6 4", "dot": "2 3", "dashdot": "6 3 2 3", "longdash": "10 4", "longdashdot": "10 3 2 3"}
 
 
@@ -54,7 +56,7 @@ def run_html(run: Run) -> Markup:
     """What is in the run, and what to ask it next."""
     t = run.texts
     head = Markup('<h3 class="name">{}</h3><p class="note">{}</p>').format(
-        visible(run.path.name), t.text("notebook.run.about", variants=len(run.variants), problems=len(run.problem_set))
+        visible(run.path.name), t.text("notebook.run.about", variants=len(run.variants), problems=run.answered)
     )
     return _page(head, frame_html(run.summary(), t), _next(run))
 
@@ -103,8 +105,9 @@ def next_calls(run: Run) -> list[str]:
         lost = run.problems(variant=worst, lost=True)
         example = None if lost.empty else str(lost["case"].iloc[0])
     if example is None:
-        example = next(iter(f"{b}/{i}" for b, i in run.problem_set), None)
-    return [*([f"run.case({example!r})"] if example else []), *calls, 'run.table("responses")']
+        first = run.table("responses").iloc[0]
+        example = f"{first['benchmark']}/{first['problem_id']}"
+    return [f"run.case({example!r})", *calls, 'run.table("responses")']
 
 
 def _about(case: Case) -> str:
@@ -171,9 +174,12 @@ def _loop_title(loop: LoopSpan, r: Response) -> str:
 def _event_glyphs(r: Response, t: Texts) -> Markup:
     return _join(
         Markup('<span class="event {}" title="{}" style="left:{:.2f}%">{}</span>').format(
-            e.kind, f"{event_text(e.kind, t)} · {share(e.at, t)}", 100 * e.at, GLYPHS[e.kind]
+            first.kind,
+            "; ".join(f"{event_text(e.kind, t)} · {share(e.at, t)}" for e in told),
+            100 * first.at,
+            GLYPHS[first.kind],
         )
-        for e in r.events
+        for first, told in drawn_events(r, LEAST_APART)
     )
 
 
@@ -192,7 +198,7 @@ def _parting(case: Case) -> Markup:
         before, one, other = (visible(x.replace("\n", " ⏎ ")) for x in shown)
         rows.append(
             Markup(
-                '<p>{}</p><div class="scroll"><table><tr><th scope="row" class="name">{}</th><td><span class="note">{}</span>'
+                '<p>{}</p><div class="scroll"><table class="parting"><tr><th scope="row" class="name">{}</th><td><span class="note">{}</span>'
                 '<b>{}</b></td></tr><tr><th scope="row" class="name">{}</th><td><span class="note">{}</span><b>{}</b></td></tr>'
                 "</table></div>"
             ).format(told, visible(p.reference), before, one, visible(p.variant), before, other)

@@ -82,6 +82,11 @@ class Run:
         """(benchmark, id) -> problem, of the benchmarks that have responses."""
         return {key: p for key, p in self.store.problems().items() if key[0] in self.benchmarks}
 
+    @property
+    def answered(self) -> int:
+        """Number of problems to which any variant has a response."""
+        return len(set(zip(self._wide["benchmark"].to_pylist(), self._wide["problem_id"].to_pylist(), strict=True)))
+
     # ------------------------------------------------------------------ tables
     def tables(self) -> list[str]:
         """Names that ``table`` takes."""

@@ -23,7 +23,7 @@ STYLE = """
 .qrm .axis .event { position: absolute; top: 0; transform: translateX(-50%); line-height: 1.7em; font-weight: bold; cursor: default; }
 .qrm .legend { color: var(--soft); margin-top: .4em; } .qrm .legend span { margin-right: 1.1em; white-space: nowrap; }
 .qrm .legend b { color: var(--ink); }
-.qrm .first_correct { color: #009e73; } .qrm .limit, .qrm .loop_onset { color: #d55e00; } .qrm .false_equation { color: #b07a00; }
+.qrm .event.first_correct { color: #009e73; } .qrm table.parting td { max-width: 60em; }
 .qrm .side { display: grid; grid-auto-flow: column; grid-auto-columns: minmax(22em, 1fr); gap: 0 1.2em; overflow-x: auto; }
 .qrm .side > section { min-width: 0; } .qrm .side h5 { margin: .2em 0; font-size: 1em; font-family: var(--mono); }
 .qrm .text { white-space: pre-wrap; overflow-wrap: anywhere; font-family: var(--mono); font-size: 12px; line-height: 1.5; max-height: 34em; overflow: auto; border: 1px solid var(--line); border-radius: 4px; padding: .6em .8em; }

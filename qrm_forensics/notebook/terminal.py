@@ -77,7 +77,7 @@ def run_view(run: Run) -> RenderableType:
         table.add_column(head_text(str(name), t), justify="right" if numeric else "left")
     for row in summary.astype(object).itertuples(index=False):
         table.add_row(*(Text(shown_text(v)) for v in row))
-    about = t.text("notebook.run.about", variants=len(run.variants), problems=len(run.problem_set))
+    about = t.text("notebook.run.about", variants=len(run.variants), problems=run.answered)
     calls = [Text("  " + shown_text(call)) for call in next_calls(run)]
     return Group(
         Text(shown_text(run.path.name), style="bold"), Text(about), Text(""), table, Text(""),
@@ -202,36 +202,40 @@ def _text(r: Response, segments: Sequence[Segment], offset: int, whole: bool) ->
 
 
 def _shortened(segments: Sequence[Segment]) -> list[Segment | int]:
-    """Only HEAD and TAIL characters of what is not folded; what lies between is a number of characters."""
-    visible = sum(len(s.text) for s in segments if s.part is not Part.FOLDED)
-    gap = (HEAD, visible - TAIL)
-    if gap[1] <= gap[0]:
+    """HEAD and TAIL characters of the response, and its longest loop, folded; what lies between as a number of characters."""
+    folded = [s for s in segments if s.part is Part.FOLDED]
+    kept = max(folded, key=lambda s: len(s.text)).loop if folded else None
+    told = [s for s in segments if s.part is not Part.FOLDED and (kept is None or s.loop != kept)]
+    first, last = HEAD, sum(len(s.text) for s in told) - TAIL
+    if last <= first:
         return list(segments)
     made: list[Segment | int] = []
-    position, left_out = 0, 0
+    position = left_out = 0
 
-    def close() -> None:
+    def show(s: Segment) -> None:
         nonlocal left_out
         if left_out:
             made.append(left_out)
             left_out = 0
+        if s.text:
+            made.append(s)
 
     for s in segments:
-        if s.part is Part.FOLDED:
-            if gap[0] < position < gap[1]:
+        if kept is not None and s.loop == kept:
+            show(s)
+        elif s.part is Part.FOLDED:
+            if first <= position < last:
                 left_out += len(s.text)
             else:
-                close()
-                made.append(s)
-            continue
-        first = max(0, min(len(s.text), gap[0] - position))
-        last = max(first, min(len(s.text), gap[1] - position))
-        if first:
-            made.append(Segment(s.part, s.start, s.text[:first], s.loop))
-        left_out += last - first
-        if last < len(s.text):
-            close()
-            made.append(Segment(s.part, s.start + last, s.text[last:], s.loop))
-        position += len(s.text)
-    close()
+                show(s)
+        else:
+            a = max(0, min(len(s.text), first - position))
+            b = max(a, min(len(s.text), last - position))
+            if a:
+                show(Segment(s.part, s.start, s.text[:a], s.loop))
+            left_out += b - a
+            if b < len(s.text):
+                show(Segment(s.part, s.start + b, s.text[b:], s.loop))
+            position += len(s.text)
+    show(Segment(Part.TEXT, 0, ""))
     return made
