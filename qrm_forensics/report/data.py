@@ -103,6 +103,8 @@ class RunData:
     metrics: tuple[tuple[str, str], ...]
     benchmarks: dict[str, BenchmarkData]
     spans: dict[str, pa.Table]  # measured column of spans -> trace key and that column
+    curves: dict[str, pa.Table]  # measured column of numbers along the response -> trace key and that column
+    curve_tables: dict[str, str]  # such a column -> table name for claims
 
     @property
     def policy(self) -> str:
@@ -135,8 +137,13 @@ def load(store: Store) -> RunData:
     flags: list[str] = []
     markers: tuple[str, ...] = ()
     spans: dict[str, pa.Table] = {}
+    curves: dict[str, pa.Table] = {}
+    curve_tables: dict[str, str] = {}
     for name, table in measures.items():
         spans |= {f.name: table.select([*TRACE_KEY, f.name]) for f in table.schema if f.type == SPAN_TYPE}
+        along = [f.name for f in table.schema if pa.types.is_list(f.type) and pa.types.is_floating(f.type.value_type)]
+        curves |= {column: table.select([*TRACE_KEY, column]) for column in along}
+        curve_tables |= {column: f"measures/{name}" for column in along}
         numbers = [f for f in table.schema if f.name not in TRACE_KEY and f.name not in tables and _usable(f.type)]
         flags += [f.name for f in numbers if pa.types.is_boolean(f.type)]
         tables |= {f.name: f"measures/{name}" for f in numbers}
@@ -168,6 +175,8 @@ def load(store: Store) -> RunData:
         metrics=tuple((m["name"], m["version"]) for m in (_MEASURE.fullmatch(n) for n in measures) if m),
         benchmarks={b: benchmarks[b] for b in sorted(benchmarks, key=order.index)},
         spans=spans,
+        curves=curves,
+        curve_tables=curve_tables,
     )
 
 
