@@ -109,6 +109,7 @@ def _words(scan: Scan, asked: _Asked, lexicon: Lexicon, problem: int, least: int
         t.ids,
         t.kinds,
         t.ends,
+        t.numbered,
         types.type_of,
         types.shape,
         types.runs,

@@ -13,7 +13,7 @@ from qrm_forensics.metrics.scan_kernels import DIGIT
 
 
 @njit(cache=True, nogil=True)
-def mark_kernel(data, ids, kinds, ends, type_of, shape, runs, flags, limits, floor, stretch, window, least):  # type: ignore[no-untyped-def]
+def mark_kernel(data, ids, kinds, ends, numbered, type_of, shape, runs, flags, limits, floor, stretch, window, least):  # type: ignore[no-untyped-def]
     """(token numbers (k,), what they are (k,) uint8) of the letter runs that are gibberish, in order.
 
     OVER: every run flagged so, and a word flagged RARE where ``floor`` of it lie within s <= ``stretch`` words and
@@ -48,11 +48,11 @@ def mark_kernel(data, ids, kinds, ends, type_of, shape, runs, flags, limits, flo
     different = 0
     k = 0
     word = 0
-    for i in range(ids.shape[0]):
+    for i in numbered:
         what = code[ids[i]]
         if what == 0:
             continue
-        is_word = (what & 2) != 0 and not (ids[i - 1] == BRACE and in_environment(data, kinds, ends, i))
+        is_word = (what & 2) != 0 and not (i > 0 and ids[i - 1] == BRACE and in_environment(data, kinds, ends, i))
         if what >= 4:
             t = type_of[ids[i]]
             at[k] = i
@@ -158,7 +158,7 @@ def digits_kernel(data, kinds, starts, ends, long, window, least):  # type: igno
     for i in range(kinds.shape[0]):
         # Without a branch on what the token is, which no processor foresees.
         digit = np.int64(kinds[i] == DIGIT)
-        run = run * np.int64(starts[i] == previous_end) * digit + digit
+        run = (run & -np.int64(starts[i] == previous_end) & -digit) + digit
         at[n] = starts[i]
         n += digit
         previous_end = ends[i]

@@ -76,7 +76,7 @@ class Types:
 
 def types_of(scan: Scan) -> Types:
     t = scan.tokens
-    return Types(*types_kernel(scan.data, t.ids, t.low, t.kinds, t.starts, t.ends))
+    return Types(*types_kernel(scan.data, t.ids, t.low, t.kinds, t.starts, t.ends, t.numbered, t.first, t.times))
 
 
 def problem_hash(benchmark: str | None, problem_id: str | None) -> int:
@@ -173,7 +173,10 @@ class _Builder:
         of = self.problems.setdefault(problem, ProblemSize(len(self.problems)))
         self._make_room(len(types.hashes))
         t = scan.tokens
-        dense = dense_kernel(scan.data, t.ids, t.kinds, t.ends, types.type_of, types.shape, types.words, FLOOR, STRETCH)
+        dense = dense_kernel(
+            *(scan.data, t.ids, t.kinds, t.ends, t.numbered),
+            *(types.type_of, types.shape, types.words, FLOOR, STRETCH),
+        )
         new_words, new_pairs, added = add_kernel(
             self.keys,
             self.owners,

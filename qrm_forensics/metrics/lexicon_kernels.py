@@ -83,26 +83,17 @@ def in_environment(data, kinds, ends, i):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def types_kernel(data, ids, low, kinds, starts, ends):  # type: ignore[no-untyped-def]
+def types_kernel(data, ids, low, kinds, starts, ends, numbered, first, times):  # type: ignore[no-untyped-def]
     """The different Latin letter runs of a response, case folded.
 
     Returns (hashes (t,) uint64, words (t,) int32: occurrences as a word, runs (t,) int32: occurrences in all,
     type_of by id (-1 for what is no such run), shape by id, number of words, number of runs, a hash of all of it).
     """
-    m = ids.shape[0]
-    top = np.int32(0)
-    for i in range(m):
-        top = max(top, ids[i])
-    size = top + 1
-    count = np.zeros(size, np.int32)
-    first = np.empty(size, np.int32)
+    size = 128 + first.shape[0]
     named = np.zeros(size, np.int32)  # occurrences as the name of an environment
-    for i in range(m - 1, -1, -1):
-        name = ids[i]
-        count[name] += 1
-        first[name] = i
-        if name == BRACE and i + 1 < m and in_environment(data, kinds, ends, i + 1):
-            named[ids[i + 1]] += 1
+    for i in numbered:
+        if i > 0 and ids[np.uint64(i - 1)] == BRACE and in_environment(data, kinds, ends, i):
+            named[ids[i]] += 1
     shape = np.zeros(size, np.uint8)
     type_of = np.full(size, -1, np.int32)
     type_of_low = np.full(size, -1, np.int32)
@@ -112,10 +103,11 @@ def types_kernel(data, ids, low, kinds, starts, ends):  # type: ignore[no-untype
     types = 0
     n_words = 0
     n_runs = 0
-    for name in range(size):
-        if count[name] == 0 or kinds[first[name]] != LETTERS:
+    for name in range(128, size):
+        i = first[name - 128]
+        count = times[name - 128]
+        if kinds[i] != LETTERS:
             continue
-        i = first[name]
         found, h = _shape_and_hash(data, starts[i], ends[i])
         shape[name] = found
         if found == FOREIGN:
@@ -126,11 +118,11 @@ def types_kernel(data, ids, low, kinds, starts, ends):  # type: ignore[no-untype
             types += 1
         t = type_of_low[low[i]]
         type_of[name] = t
-        runs[t] += count[name]
-        n_runs += count[name]
+        runs[t] += count
+        n_runs += count
         if found == WORD:
-            words[t] += count[name] - named[name]
-            n_words += count[name] - named[name]
+            words[t] += count - named[name]
+            n_words += count - named[name]
     whole = np.uint64(0)
     for t in range(types):
         whole += _mixed(hashes[t] + np.uint64(runs[t]))
@@ -169,7 +161,7 @@ def _dominates(count, n_runs, floor, share):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def dense_kernel(data, ids, kinds, ends, type_of, shape, words, floor, stretch):  # type: ignore[no-untyped-def]
+def dense_kernel(data, ids, kinds, ends, numbered, type_of, shape, words, floor, stretch):  # type: ignore[no-untyped-def]
     """(t,) uint8: whether ``floor`` occurrences of a word lie within ``stretch`` words somewhere."""
     row = np.full(words.shape[0], -1, np.int32)
     n_rows = 0
@@ -185,9 +177,9 @@ def dense_kernel(data, ids, kinds, ends, type_of, shape, words, floor, stretch):
     seen = np.zeros(n_rows, np.int64)
     dense = np.zeros(n_rows, np.uint8)
     word = 0
-    for i in range(ids.shape[0]):
+    for i in numbered:
         r = row_of[ids[i]]
-        if r == -2 or (ids[i - 1] == BRACE and in_environment(data, kinds, ends, i)):
+        if r == -2 or (i > 0 and ids[i - 1] == BRACE and in_environment(data, kinds, ends, i)):
             continue
         if r >= 0 and dense[r] == 0:
             last[r, seen[r] % floor] = word

@@ -21,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from qrm_forensics.metrics.memory import keep_freed_memory
 from qrm_forensics.metrics.scan_kernels import (
     blocks_kernel,
     chars_kernel,
@@ -42,6 +43,10 @@ class Tokens:
     ``ids`` are equal exactly where the tokens' text is, ``low`` where it is but for ASCII
     upper and lower case.  Token i is ``data[starts[i]:ends[i]]``.  ``codes`` are those of
     ``lexemes.CODES`` for a known whole word (or the name of a command), else 0.
+
+    Single ASCII characters but letters have their own number as id.  The other tokens, ``numbered`` (k,) of
+    them, have ids from 128 on, in order of first appearance: id 128 + t is first that of token ``first[t]``, and
+    ``times[t]`` tokens have it.
     """
 
     ids: Ints
@@ -50,6 +55,9 @@ class Tokens:
     ends: Ints
     kinds: Bytes
     codes: Bytes
+    numbered: Ints
+    first: Ints
+    times: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +148,7 @@ def scans(batch: pa.Table) -> list[Scan | None]:
     Those of the latest batch are kept (per thread), so that the metrics that run one after
     the other over a batch share them.
     """
+    keep_freed_memory()
     column = batch.column("text")
     key = tuple(
         (chunk.offset, len(chunk), *(b.address if b is not None else 0 for b in chunk.buffers()))

@@ -41,20 +41,23 @@ def _character_classes() -> npt.NDArray[np.uint8]:
     return table
 
 
-def _known_words() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint8]]:
-    """The words of CODES by length as one byte string, where those of each length begin in it, and their codes."""
-    words = sorted(CODES, key=len)
-    first = [sum(len(w) < length for w in words) for length in range(LONGEST_WORD + 2)]
-    text = np.frombuffer("".join(words).encode("ascii"), np.uint8).copy()
-    return text, np.array(first, np.int64), np.array([CODES[w] for w in words], np.uint8)
+#: log2 of the slots of the table of known words.
+_KNOWN_BITS = 10
 
 
-_tables: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint8]] | None = None
+def _known_words() -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
+    """The words of CODES as an open-addressing table: their ``_key``s (0: free), and their codes."""
+    keys, codes = np.zeros(1 << _KNOWN_BITS, np.uint64), np.zeros(1 << _KNOWN_BITS, np.uint8)
+    for word, code in CODES.items():
+        _put(keys, codes, np.frombuffer(word.encode("ascii"), np.uint8), code)
+    return keys, codes
 
 
-def static_tables() -> tuple[
-    npt.NDArray[np.uint8], npt.NDArray[np.uint8], npt.NDArray[np.int64], npt.NDArray[np.uint8]
-]:
+_tables: tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64], npt.NDArray[np.uint8]] | None = None
+
+
+def static_tables() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64], npt.NDArray[np.uint8]]:
+    """The classes of characters, and the keys and codes of known words."""
     global _tables
     if _tables is None:
         _tables = (_character_classes(), *_known_words())
@@ -117,30 +120,60 @@ def _not_letters(word):  # type: ignore[no-untyped-def]
 
 
 @inlined
-def _key(data, start, end):  # type: ignore[no-untyped-def]
+def _small(word):  # type: ignore[no-untyped-def]
+    """Eight bytes, each an ASCII letter or beyond ASCII, with the letters in lower case; a backslash becomes a bar."""
+    return word | ((~word & _TOPS) >> np.uint64(2))
+
+
+@inlined
+def _key(data, start, end, fold):  # type: ignore[no-untyped-def]
     """A number, not 0, for data[start:end]: up to seven bytes are in it, with their number above them; of more it is
-    a hash, with a number above that no short one has."""
+    a hash, with a number above that no short one has.  ``fold``: upper and lower case are alike."""
     n = data.shape[0]
     size = end - start
     if size < 8:
         if start + 8 <= n:
-            word = _eight(data, start) & ((np.uint64(1) << np.uint64(8 * size)) - np.uint64(1))
+            word = _eight(data, start)
         else:
             word = np.uint64(0)
             for k in range(size):
-                word |= np.uint64(data[start + k]) << np.uint64(8 * k)
+                word |= np.uint64(data[np.uint64(start + k)]) << np.uint64(8 * k)
+        if fold:
+            word = _small(word)
         hold(data)
-        return word | (np.uint64(size) << np.uint64(56))
+        return (word & ((np.uint64(1) << np.uint64(8 * size)) - np.uint64(1))) | (np.uint64(size) << np.uint64(56))
     h = np.uint64(size)
     k = start
-    while k + 8 <= end:
-        h = (h ^ _eight(data, k)) * _GOLDEN
+    while k < end:
+        word = _eight(data, min(k, end - 8))
+        if fold:
+            word = _small(word)
+        h = (h ^ word) * _GOLDEN
         h ^= h >> np.uint64(29)
         k += 8
-    h = (h ^ _eight(data, end - 8)) * _GOLDEN
     h ^= h >> np.uint64(32)
     hold(data)
     return h | (np.uint64(0xFF) << np.uint64(56))
+
+
+@inlined
+def _find(keys, bits, key):  # type: ignore[no-untyped-def]
+    """The slot of a key in an open-addressing table of 2 ** bits: its own, or the free one (key 0) where it belongs."""
+    mask = (np.uint64(1) << np.uint64(bits)) - np.uint64(1)
+    slot = ((key ^ (key >> np.uint64(31))) * _GOLDEN) >> np.uint64(64 - bits)
+    while keys[slot] != np.uint64(0) and keys[slot] != key:
+        slot = (slot + np.uint64(1)) & mask
+    hold(keys)
+    return slot
+
+
+@njit(cache=True, nogil=True)
+def _put(keys, codes, data, code):  # type: ignore[no-untyped-def]
+    """Put a known word into its table."""
+    key = _key(data, 0, data.shape[0], False)
+    slot = _find(keys, _KNOWN_BITS, key)
+    keys[slot] = key
+    codes[slot] = code
 
 
 @inlined
@@ -217,7 +250,7 @@ def words_kernel(data, starts, ends):  # type: ignore[no-untyped-def]
     for w in range(count):
         begin = np.int64(starts[w])
         end = np.int64(ends[w])
-        key = _key(data, begin, end)
+        key = _key(data, begin, end, False)
         slot = _slot(keys, entries, bits, first, last, data, key, begin, end)
         if keys[np.uint64(slot)] == np.uint64(0):
             keys[slot] = key
@@ -266,46 +299,165 @@ def _folded(data, start, end, out):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def _code_of(low, size, known, first, codes):  # type: ignore[no-untyped-def]
-    """The code of low[:size]; ``known`` holds the words by length, the w-th of all at an offset of its own."""
-    at = 0
-    for length in range(size):
-        at += length * (first[length + 1] - first[length])
-    for w in range(first[size], first[size + 1]):
-        same = True
-        for k in range(size):
-            if known[at + k] != low[k]:
-                same = False
-                break
-        if same:
-            return codes[w]
-        at += size
-    return np.uint8(0)
+def _code_of(data, start, end, known, codes, buffer):  # type: ignore[no-untyped-def]
+    """The code of data[start:end], letters, or 0; ``buffer`` is scratch."""
+    if end - start <= LONGEST_WORD:
+        key = _key(data, start, end, True)
+    else:
+        key = np.uint64(0)
+    for b in data[start:end]:
+        if b >= 0x80:
+            length = _folded(data, start, end, buffer)
+            key = _key(buffer, 0, length, False) if length > 0 else np.uint64(0)
+            break
+    if key == np.uint64(0):
+        return np.uint8(0)
+    return codes[_find(known, _KNOWN_BITS, key)]
+
+
+# Classes of bytes: those of characters, a backslash apart (a class of its own here), and what does not stand alone.
+_BACKSLASH, _LONG = 4, 5
+
+
+def _byte_classes() -> npt.NDArray[np.uint8]:
+    table = np.full(256, _LONG, np.uint8)
+    table[:128] = [_OTHER if c != "\\" else _BACKSLASH for c in map(chr, range(128))]
+    for point in range(128):
+        character = chr(point)
+        if character.isalpha():
+            table[point] = _LETTER
+        elif character.isspace():
+            table[point] = _SPACE
+        elif character.isdecimal():
+            table[point] = _DIGIT
+    return table
+
+
+def _boundaries() -> npt.NDArray[np.uint8]:
+    """Whether a token, or whitespace, begins at a character, by the class before it (times 8) and its own."""
+    table = np.ones(64, np.uint8)
+    table[[_SPACE * 8 + _SPACE, _LETTER * 8 + _LETTER, _BACKSLASH * 8 + _LETTER]] = 0
+    return table
+
+
+_BYTE_CLASSES = _byte_classes()
+_BOUNDARIES = _boundaries()
+_KINDS = np.array([0, LETTERS, DIGIT, OTHER, OTHER], np.uint8)
 
 
 @njit(cache=True, nogil=True)
-def tokens_kernel(data, classes, known, first_known, codes):  # type: ignore[no-untyped-def]
-    """(ids, low ids, starts, ends, kinds, codes), one entry per pseudo-token; (starts, ends) of the words.
+def _bounds(data, classes):  # type: ignore[no-untyped-def]
+    """(uint32: where tokens and stretches of whitespace begin, then the length; how many of them are whitespace)."""
+    n = data.shape[0]
+    out = np.empty(n + 1, np.uint32)
+    count = np.uint64(0)
+    spaces = np.uint64(0)
+    before = np.uint64(_OTHER)
+    i = np.int64(0)
+    while i < n:
+        if i + 8 <= n and _eight(data, i) & _TOPS == np.uint64(0):
+            for k in range(8):
+                at = np.uint64(i + k)
+                what = np.uint64(_BYTE_CLASSES[np.uint64(data[at])])
+                begins = np.uint64(_BOUNDARIES[(before << np.uint64(3)) | what])
+                out[count] = at
+                count += begins
+                spaces += begins & np.uint64(what == np.uint64(_SPACE))
+                before = what
+            i += 8
+            continue
+        what = np.uint64(_BYTE_CLASSES[np.uint64(data[np.uint64(i)])])
+        size = 1
+        if what == np.uint64(_LONG):
+            point, size = _decode(data, i, n)
+            what = np.uint64(classes[np.uint64(point)] & _CLASS) if point < _TABLE_END else np.uint64(_OTHER)
+        begins = np.uint64(_BOUNDARIES[(before << np.uint64(3)) | what])
+        out[count] = i
+        count += begins
+        spaces += begins & np.uint64(what == np.uint64(_SPACE))
+        before = what
+        i += size
+    out[count] = n
+    return out[: np.int64(count) + 1], np.int64(spaces)
 
-    Single ASCII characters are their own number (0 to 127); everything else is numbered from 128.
+
+@njit(cache=True, nogil=True)
+def _flags(data, i, n, classes):  # type: ignore[no-untyped-def]
+    """Whether the character at i is a letter, digit or underscore."""
+    point, _ = _decode(data, i, n)
+    return point < _TABLE_END and (classes[point] & _WORD_FLAG) != 0
+
+
+@njit(cache=True, nogil=True)
+def tokens_kernel(data, classes, known, codes):  # type: ignore[no-untyped-def]
+    """(ids, low ids, starts, ends, kinds, codes), one entry per pseudo-token; (numbered, first, times) of those that are no
+    single ASCII character but letters: their tokens, and of each number from 128 on the first token and how many; (starts,
+    ends) of the words.
+
+    Single ASCII characters but letters are their own number (0 to 127); everything else is numbered from 128.
     """
     n = data.shape[0]
-    ids = np.empty(n, np.int32)
-    low = np.empty(n, np.int32)
-    starts = np.empty(n, np.int32)
-    ends = np.empty(n, np.int32)
-    kinds = np.empty(n, np.uint8)
-    marks = np.empty(n, np.uint8)
-    word_starts = np.empty(n // 2 + 2, np.int32)
-    word_ends = np.empty(n // 2 + 2, np.int32)
-    # Different tokens beside ASCII characters: the 52 letters, and others that take two bytes or more each.
-    room = n // 2 + 53
+    bounds, spaces = _bounds(data, classes)
+    n_bounds = bounds.shape[0] - 1
+    m = n_bounds - spaces
+    # One more, as what is written for whitespace is overwritten by what comes next.
+    ids = np.empty(m + 1, np.int32)
+    starts = np.empty(m + 1, np.int32)
+    ends = np.empty(m + 1, np.int32)
+    kinds = np.empty(m + 1, np.uint8)
+    numbered = np.empty(m + 1, np.int32)
+    gaps = np.empty(spaces + 1, np.int32)
+    # Unsigned, an index is known not to count from the end.
+    count = np.uint64(0)
+    n_gaps = np.uint64(0)
+    n_numbered = np.uint64(0)
+    for k in range(n_bounds):
+        begin = np.int64(bounds[np.uint64(k)])
+        end = np.int64(bounds[np.uint64(k + 1)])
+        b = np.uint64(data[np.uint64(begin)])
+        what = np.uint64(_BYTE_CLASSES[b])
+        run = np.uint64(end - begin > 1) & np.uint64(what == np.uint64(_BACKSLASH))
+        if what == np.uint64(_LONG):
+            point, _ = _decode(data, begin, n)
+            what = np.uint64(classes[np.uint64(point)] & _CLASS) if point < _TABLE_END else np.uint64(_OTHER)
+            run = np.uint64(what != np.uint64(_SPACE))
+        space = np.uint64(what == np.uint64(_SPACE))
+        starts[count] = begin
+        ends[count] = end
+        ids[count] = b
+        kinds[count] = _KINDS[what]
+        numbered[n_numbered] = count
+        n_numbered += run | np.uint64(what == np.uint64(_LETTER))
+        count += space ^ np.uint64(1)
+        gaps[n_gaps] = k
+        n_gaps += space
+    low = ids[:m].copy()
+    marks = np.zeros(m, np.uint8)
+    # A word ends where whitespace begins, and the next one begins after it.
+    word_starts = np.empty(spaces + 1, np.int32)
+    word_ends = np.empty(spaces + 1, np.int32)
+    opening = n_bounds > 0 and (spaces == 0 or gaps[0] > 0)
+    shift = np.int64(opening)
+    n_words = spaces + shift
+    word_starts[0] = 0
+    for k in range(spaces):
+        word_starts[np.uint64(k + shift)] = bounds[np.uint64(gaps[np.uint64(k)] + 1)]
+    for k in range(1 - shift, spaces):
+        word_ends[np.uint64(k + shift - 1)] = bounds[np.uint64(gaps[np.uint64(k)])]
+    if spaces > 0 and gaps[spaces - 1] == n_bounds - 1:
+        n_words -= 1
+    elif n_words > 0:
+        word_ends[n_words - 1] = n
+    # Different tokens are numbered by a table.
+    room = np.int64(n_numbered)
     slots = _most_slots(room)
     keys = np.empty(slots, np.uint64)
     entries = np.empty(slots, np.int32)
     of_type = np.empty(room, np.uint64)
     first = np.empty(room, np.int32)
     last = np.empty(room, np.int32)
+    first_token = np.empty(room, np.int32)
+    times = np.zeros(room, np.int32)
     low_of = np.empty(room, np.int32)
     code_of = np.empty(room, np.uint8)
     buffer = np.empty(64, np.uint8)
@@ -319,77 +471,13 @@ def tokens_kernel(data, classes, known, first_known, codes):  # type: ignore[no-
     low_keys[: 1 << _BITS] = 0
     n_types = 0
     n_low = 0
-    count = 0
-    i = np.int64(0)
-    touched = False  # whether the character before is a letter, digit or underscore
-    inside = False  # a word
-    word_begin = np.int64(0)
-    n_words = 0
-    while i < n:
-        # Unsigned, an index is known not to count from the end.
-        here = np.uint64(count)
-        begin = i
-        point = np.int64(data[np.uint64(i)])
-        size = 1
-        if point >= 0x80:
-            point, size = _decode(data, i, n)
-        what = classes[np.uint64(point)] if point < _TABLE_END else np.uint8(_OTHER)
-        kind = what & _CLASS
-        kind_of_token = LETTERS
-        if kind != _LETTER:
-            named = False
-            if point == 0x5C and i + 1 < n:
-                following, _ = _decode(data, i + 1, n)
-                named = following < _TABLE_END and (classes[following] & _CLASS) == _LETTER
-            if not named:
-                # Whitespace and single characters alike, without a branch, which would often be mispredicted:
-                # what is written for whitespace is overwritten by the next.
-                there = kind != _SPACE
-                word_begin = word_begin if inside else begin
-                word_starts[np.uint64(n_words)] = word_begin
-                word_ends[np.uint64(n_words)] = begin
-                n_words += inside and not there
-                inside = there
-                i += size
-                touched = (what & _WORD_FLAG) != 0
-                ids[here] = point
-                low[here] = point
-                starts[here] = begin
-                ends[here] = i
-                kinds[here] = DIGIT if kind == _DIGIT else OTHER
-                marks[here] = 0
-                if point < 0x80 or not there:
-                    count += there
-                    continue
-                kind_of_token = OTHER
-            else:
-                kind_of_token = COMMAND
-                touched = False
-                i += 1
-        if kind_of_token != OTHER:
-            word_begin = word_begin if inside else begin
-            inside = True
-            starts[here] = begin
-            kinds[here] = kind_of_token
-            while i < n:
-                if i + 8 <= n:
-                    stops = _not_letters(_eight(data, i))
-                    if stops == np.uint64(0):
-                        i += 8
-                        continue
-                    i += _low_zeros(stops) >> 3
-                b = data[np.uint64(i)]
-                if b < 0x80:
-                    if (classes[b] & _CLASS) != _LETTER:
-                        break
-                    i += 1
-                else:
-                    point, size = _decode(data, i, n)
-                    if point >= _TABLE_END or (classes[point] & _CLASS) != _LETTER:
-                        break
-                    i += size
-            ends[here] = i
-        key = _key(data, begin, i)
+    for k in range(room):
+        here = np.uint64(numbered[np.uint64(k)])
+        begin = np.int64(starts[here])
+        i = np.int64(ends[here])
+        kind = COMMAND if data[np.uint64(begin)] == 0x5C else kinds[here]
+        kinds[here] = kind
+        key = _key(data, begin, i, False)
         slot = _slot(keys, entries, bits, first, last, data, key, begin, i)
         if keys[np.uint64(slot)] != np.uint64(0):
             entry = np.int64(entries[np.uint64(slot)])
@@ -400,64 +488,58 @@ def tokens_kernel(data, classes, known, first_known, codes):  # type: ignore[no-
             of_type[entry] = key
             first[entry] = begin
             last[entry] = i
+            first_token[entry] = here
             n_types += 1
             if 2 * n_types >= 1 << bits:
                 bits = _grown(keys, entries, bits, of_type, n_types)
             code_of[entry] = 0
-            if kind_of_token != OTHER:
-                offset = 1 if kind_of_token == COMMAND else 0
-                length = _folded(data, begin + offset, i, buffer)
-                if 0 < length <= LONGEST_WORD:
-                    code_of[entry] = _code_of(buffer, length, known, first_known, codes)
-            lh = np.uint64(0x9E3779B97F4A7C15)
-            for k in range(begin, i):
-                b = data[k]
-                lh = (lh ^ np.uint64(b + 32 if 0x41 <= b <= 0x5A else b)) * np.uint64(0x100000001B3)
-            lh ^= lh >> np.uint64(29)
-            lh |= np.uint64(lh == np.uint64(0))  # 0 is a free slot
-            mask = (np.int64(1) << low_bits) - 1
-            slot = np.int64(((lh ^ (lh >> np.uint64(31))) * _GOLDEN) >> np.uint64(64 - low_bits))
-            while low_keys[slot] != np.uint64(0) and low_keys[slot] != lh:
-                slot = (slot + 1) & mask
+            if kind <= LETTERS:
+                code_of[entry] = _code_of(data, begin + (kind == COMMAND), i, known, codes, buffer)
+            key = _key(data, begin, i, True)
+            slot = np.int64(_find(low_keys, low_bits, key))
             if low_keys[slot] == np.uint64(0):
-                low_keys[slot] = lh
+                low_keys[slot] = key
                 low_entries[slot] = n_low
-                of_low[n_low] = lh
+                of_low[n_low] = key
                 low_of[entry] = n_low
                 n_low += 1
                 if 2 * n_low >= 1 << low_bits:
                     low_bits = _grown(low_keys, low_entries, low_bits, of_low, n_low)
             else:
                 low_of[entry] = low_entries[slot]
+        name = np.uint64(entry)
         ids[here] = 128 + entry
-        low[here] = 128 + low_of[np.uint64(entry)]
-        if kind_of_token != OTHER:
-            following = np.int64(0x20)
-            if i < n:
-                following = np.int64(data[np.uint64(i)])
-                if following >= 0x80:
-                    following, _ = _decode(data, i, n)
-            closed = following < _TABLE_END and (classes[np.uint64(following)] & _WORD_FLAG) != 0
-            marks[here] = np.uint8(0) if touched or closed else code_of[np.uint64(entry)]
-            touched = True
-        count += 1
-    word_starts[n_words] = word_begin
-    word_ends[n_words] = n
-    n_words += inside
+        low[here] = 128 + low_of[name]
+        times[name] += 1
+        # A code is that of a whole word: no letter, digit or underscore touches it.
+        closed = False
+        if i < n:
+            b = data[np.uint64(i)]
+            closed = (classes[np.uint64(b)] & _WORD_FLAG) != 0 if b < 0x80 else _flags(data, i, n, classes)
+        if kind == LETTERS and begin > 0:
+            b = data[np.uint64(begin - 1)]
+            if b < 0x80:
+                closed |= (classes[np.uint64(b)] & _WORD_FLAG) != 0
+            elif here > 0 and ends[here - np.uint64(1)] == begin:
+                closed |= _flags(data, np.int64(starts[here - np.uint64(1)]), n, classes)
+        marks[here] = np.uint8(0) if closed or kind > LETTERS else code_of[name]
     return (
-        ids[:count].copy(),
-        low[:count].copy(),
-        starts[:count].copy(),
-        ends[:count].copy(),
-        kinds[:count].copy(),
-        marks[:count].copy(),
-        word_starts[:n_words].copy(),
-        word_ends[:n_words].copy(),
+        ids[:m],
+        low,
+        starts[:m],
+        ends[:m],
+        kinds[:m],
+        marks,
+        numbered[:room].copy(),
+        first_token[:n_types].copy(),
+        times[:n_types].copy(),
+        word_starts[:n_words],
+        word_ends[:n_words],
     )
 
 
 #: Bytes from one count of code points to the next.
-_BLOCK = 256
+_BLOCK = 64
 
 
 @njit(cache=True, nogil=True, inline="always")

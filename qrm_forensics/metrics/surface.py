@@ -68,7 +68,7 @@ def copies(scan: Scan) -> Bytes:
 
 
 def _known(scan: Scan) -> Known:
-    return Known(*known_kernel(scan.tokens.codes, scan.tokens.kinds))
+    return Known(*known_kernel(scan.tokens.codes, scan.tokens.kinds, scan.tokens.numbered))
 
 
 def _phrases(scan: Scan) -> Phrases:

@@ -17,23 +17,20 @@ _THINK = np.uint8(CODES["think"])
 
 
 @njit(cache=True, nogil=True)
-def known_kernel(codes, kinds):  # type: ignore[no-untyped-def]
+def known_kernel(codes, kinds, numbered):  # type: ignore[no-untyped-def]
     """(int32: the tokens that have a code, uint8: their codes, 0 for commands, int64 (256,): how many have each code)."""
-    n = 0
-    for code in codes:
-        n += code != 0
-    at = np.empty(n + 1, np.int32)
+    at = np.empty(numbered.shape[0] + 1, np.int32)
+    n = np.uint64(0)
+    for i in numbered:
+        at[n] = i
+        n += np.uint64(codes[np.uint64(i)] != 0)
     plain = np.empty(n, np.uint8)
     counts = np.zeros(256, np.int64)
-    k = 0
-    for i in range(codes.shape[0]):
-        at[k] = i
-        k += codes[i] != 0
-    for k in range(n):
+    for k in range(np.int64(n)):
         code = codes[at[k]]
         plain[k] = code * (kinds[at[k]] == LETTERS)
         counts[code] += 1
-    return at[:n], plain, counts
+    return at[: np.int64(n)].copy(), plain, counts
 
 
 @njit(cache=True, nogil=True)

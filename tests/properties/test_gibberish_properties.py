@@ -91,7 +91,10 @@ def test_a_word_is_unknown_where_no_other_response_has_it(run: list[tuple[str, s
 def test_dense_is_so_many_within_so_many_words(letters: list[str], floor: int, stretch: int) -> None:
     scan = scan_text(spelled(letters))
     types, t = types_of(scan), scan.tokens
-    dense = dense_kernel(scan.data, t.ids, t.kinds, t.ends, types.type_of, types.shape, types.words, floor, stretch)
+    dense = dense_kernel(
+        *(scan.data, t.ids, t.kinds, t.ends, t.numbered),
+        *(types.type_of, types.shape, types.words, floor, stretch),
+    )
     for letter in set(letters):
         kind = types.type_of[t.ids[letters.index(letter)]]
         expected = any(letters[i : i + stretch].count(letter) >= floor for i in range(len(letters)))
@@ -116,6 +119,7 @@ def test_marks_are_those_of_a_walk(
         t.ids,
         t.kinds,
         t.ends,
+        t.numbered,
         types.type_of,
         types.shape,
         types.runs,
