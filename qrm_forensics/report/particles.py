@@ -50,32 +50,48 @@ _DIGITS = {
     "9": Final.VOWEL,
 }
 _LETTERS = {"l": Final.RIEUL, "r": Final.RIEUL, "m": Final.CONSONANT, "n": Final.CONSONANT}
-_SYMBOLS = {"%": Final.VOWEL, "×": Final.VOWEL, "‰": Final.RIEUL, "°": Final.VOWEL}
+_SYMBOLS = {"%": Final.VOWEL, "×": Final.VOWEL, "‰": Final.RIEUL, "°": Final.VOWEL, "&": Final.VOWEL}
 
 #: Words whose usual Korean reading the spelling rules below would get wrong.
 _WORDS = {
+    "aime": Final.CONSONANT,  # 에임
     "but": Final.CONSONANT,
     "check": Final.VOWEL,
-    "loop": Final.VOWEL,
+    "epoch": Final.CONSONANT,
+    "github": Final.VOWEL,
     "hmm": Final.CONSONANT,
-    "math": Final.VOWEL,
-    "pp": Final.VOWEL,
     "llm": Final.CONSONANT,
+    "loop": Final.VOWEL,
+    "math": Final.VOWEL,
+    "net": Final.CONSONANT,
+    "pp": Final.VOWEL,
 }
-_RIEUL_END = re.compile(r"(?:l|[bcdfgkptz]le|[aeiouy]le)$")
-_CONSONANT_END = re.compile(r"(?:m|n|ng|[aeiou][mn]e|ck|[aeiou]p|[^aeiou][aeiou]k)$")
-_ACRONYM = re.compile(r"[A-Z]+|[bcdfghjklmnpqrstvwxz]+|[aeiou]w[a-z]?|awq|aime|gpqa")
+_RIEUL_END = re.compile(r"(?:l|le)$")
+_CONSONANT_END = re.compile(
+    r"(?:m|n|ng|[aeiou][mn]e|ck|ook|[aeiou]p|[^aeiou][aeiou]k|[ai]c|[aeo]b|(?:data|sub)set|[bhlpv]ot|chat)$"
+)
+_ACRONYM = re.compile(r"[A-Z]+|[bcdfghjklmnpqrstvwxz]+|awq|gpqa")
 _TAIL = re.compile(r"[A-Za-z]+$")
-_PARENTHESIS = re.compile(r"\s*(?:\([^()]*\)|\[[^\[\]]*\])$")
-_CLOSING = " \t\n\"'`*_”’»」』)]}.,!?…"
+#: A model's version is read in English: 알원, 큐웬 쓰리.
+_VERSION = re.compile(r"(?<![A-Za-z])(?:(?P<one>(?:deepseek-)?[ro]1)|(?:qwen|llama|phi|gemma)[ -]?3)$", re.IGNORECASE)
+_FRACTION = re.compile(r"(?<![\d/.,])(\d[\d,]*)/\d[\d,]*$")
+_TRAILING_ZEROS = re.compile(r"(?<![\d.])[1-9][\d,]*?((?:0,?)+)$")
+_OPENING = " \t\n\"'`*_“‘«「『〈《([{（［"
+_BRACKETS = {")": "(", "]": "[", "）": "（", "］": "［"}
+_SILENT = " \t\n\"'`*_”’»」』〉》}.,:;!?…。"
 
 
 def final_sound(text: str) -> Final:
-    """How ``text`` ends when it is read aloud in Korean; a trailing parenthesis is not read."""
-    word = unicodedata.normalize("NFC", text).rstrip()
-    while (shorter := _PARENTHESIS.sub("", word)) != word and shorter:
+    """How ``text`` ends when it is read aloud in Korean; a trailing parenthesis is not read.
+
+    A fraction is read from below (``12/50``: 50분의 12), so that its numerator decides.
+    """
+    word = unicodedata.normalize("NFC", text)
+    while (shorter := _without_parenthesis(word.rstrip(_SILENT))) != word:
         word = shorter
-    word = word.rstrip(_CLOSING)
+    word = word.rstrip(_SILENT + "".join(_BRACKETS))
+    if fraction := _FRACTION.search(word):
+        word = fraction[1].rstrip(",")
     if not word:
         return Final.UNKNOWN
     last = word[-1]
@@ -85,14 +101,29 @@ def final_sound(text: str) -> Final:
     if word.endswith("%p"):
         return Final.VOWEL  # 퍼센트포인트
     if last in _DIGITS:
-        zeros = re.search(r"(?<![\d.])[1-9][\d,]*?((?:0,?)+)$", word)
-        if zeros is not None and 12 <= zeros[1].count("0") < 16:
-            return Final.VOWEL  # 조
-        return _DIGITS[last]
+        if version := _VERSION.search(word):
+            return Final.CONSONANT if version["one"] else Final.VOWEL
+        zeros = _TRAILING_ZEROS.search(word)
+        # 조 (10^12) and 해 (10^20) end in a vowel; 십, 백, 천, 만, 억, 경 do not.
+        return Final.VOWEL if zeros and zeros[1].count("0") in (*range(12, 16), *range(20, 24)) else _DIGITS[last]
     if last in _SYMBOLS:
         return _SYMBOLS[last]
+    if "α" <= last.lower() <= "ω":
+        return Final.CONSONANT if last.lower() in "εου" else Final.VOWEL
     latin = _TAIL.search(word)
     return _latin(latin[0]) if latin else Final.UNKNOWN
+
+
+def _without_parenthesis(word: str) -> str:
+    """``word`` without the parenthesis that it ends in, with what is nested in it; as it is where nothing would be left."""
+    if not word or word[-1] not in _BRACKETS:
+        return word
+    close, opening, depth = word[-1], _BRACKETS[word[-1]], 0
+    for at in range(len(word) - 1, -1, -1):
+        depth += (word[at] == close) - (word[at] == opening)
+        if depth == 0:
+            return word[:at].rstrip() if word[:at].strip(_OPENING) else word
+    return word
 
 
 def _latin(word: str) -> Final:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
+import unicodedata
 
-from qrm_forensics.report.particles import Final, final_sound, particle
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from qrm_forensics.report.particles import PAIRS, Final, final_sound, particle
 
 V, C, R, U = Final.VOWEL, Final.CONSONANT, Final.RIEUL, Final.UNKNOWN
 
@@ -22,9 +26,15 @@ ENDINGS = {
     "RTN": C, "LLM": C, "URL": R, "GPTQ": V, "MATH": V,
     # Latin words
     "Algebra": V, "Geometry": V, "Number Theory": V, "Precalculus": V, "builtin": C, "baseline": C, "sample": R,
-    "model": R, "LiveCodeBench": V, "Qwen": C, "block": C, "loop": V, "file": R,
+    "model": R, "LiveCodeBench": V, "Qwen": C, "block": C, "loop": V, "file": R, "DeepSeek": V, "GPQA": V, "AIME": C,
+    "dataset": C, "notebook": C, "metric": C, "log": V, "config": V, "prompt": V, "layer": V, "SmoothQuant": V, "QuIP": C,
+    "job": C, "GitHub": V, "plot": C, "epoch": C, "batch": V, "Google": R, "algorithm": C, "pattern": C, "MATTR": R,
+    # versions and sizes of models
+    "R1": C, "DeepSeek-R1": C, "o1": C, "Qwen3": V, "Llama-3": V, "Qwen2.5": V, "kv3": C, "7B": V, "32k": V, "MXFP4": V,
+    # fractions are read from below; scientific and Greek
+    "12/50": V, "13/200": C, "1,000/1,001": C, "263/500개": V, "β": V, "ε": C,
     # what follows the word is not read
-    "awq-w3g128 (tp2)": R, "정답률(85%)": R, "'모델'": R, "`bf16`": C, "값)": C, "정답.": C,
+    "awq-w3g128 (tp2)": R, "정답률(85%)": R, "정답률（85%）": R, "모델 (a (b) c)": R, "(bf16)": C, "모델)": R, "“bf16”": C, "'모델'": R, "`bf16`": C, "값)": C, "정답.": C,
     # nothing to read
     "": U, "…": U, "שלום": U,
 }  # fmt: skip
@@ -61,3 +71,68 @@ def test_particle(text: str, wanted: str, expected: str) -> None:
 def test_unknown_particle_is_refused() -> None:
     with pytest.raises(ValueError, match="에서"):
         particle("모델", "에서")
+
+
+# ------------------------------------------------------------------------------ against independent readings
+DIGITS = ("영", "일", "이", "삼", "사", "오", "육", "칠", "팔", "구")
+TENS = ("", "십", "백", "천")
+MYRIADS = ("", "만", "억", "조", "경", "해")
+
+
+def read_aloud(number: int) -> str:
+    """A whole number in Hangul, as it is read: 1,024 is 천이십사."""
+    spoken = ""
+    for power in range(len(MYRIADS) - 1, -1, -1):
+        four = number // 10 ** (4 * power) % 10_000
+        for place in (3, 2, 1, 0):
+            digit = four // 10**place % 10
+            spoken += (DIGITS[digit] if digit > 1 or place == 0 else "") + TENS[place] if digit else ""
+        spoken += MYRIADS[power] if four else ""
+    return spoken or "영"
+
+
+def sound(syllable: str) -> Final:
+    """The final sound by Unicode's decomposition: a syllable with a final consonant has three letters."""
+    letters = unicodedata.normalize("NFD", syllable)
+    if len(letters) == 2:
+        return V
+    return R if letters[2] == "\u11af" else C
+
+
+@given(
+    st.integers(0, 10**24 - 1), st.sampled_from(("{}", "{:,}", "−{}", "약 {:,}", "({:,})", "'{}'", "w{}", "awq-g{}"))
+)
+@example(10**12, "{:,}")
+@example(10**20, "{}")
+@example(10**16, "{:,}")
+@example(10_000, "{:,}")
+def test_numbers_sound_as_they_are_read(number: int, shape: str) -> None:
+    assert final_sound(shape.format(number)) is sound(read_aloud(number)[-1])
+
+
+@given(st.decimals(0, 10**9, places=3))
+def test_decimals_are_read_digit_by_digit(number: object) -> None:
+    assert final_sound(str(number)) is sound(DIGITS[int(str(number)[-1])])
+    assert final_sound(f"{number}%") is final_sound(f"+{number}%p") is V
+
+
+@given(st.characters(min_codepoint=0xAC00, max_codepoint=0xD7A3), st.booleans())
+def test_hangul_sounds_as_it_is_composed(syllable: str, decomposed: bool) -> None:
+    assert final_sound(unicodedata.normalize("NFD", syllable) if decomposed else syllable) is sound(syllable)
+
+
+@given(
+    st.sampled_from(sorted(ENDINGS)),
+    st.sampled_from(("`{}`", "'{}'", "“{}”", "「{}」", "**{}**", "{} (tp2)", "{}（모델）")),
+)
+def test_what_encloses_a_word_is_not_read(text: str, shape: str) -> None:
+    if ENDINGS[text] is not U:
+        assert final_sound(shape.format(text)) is ENDINGS[text]
+
+
+@given(st.text(max_size=40), st.sampled_from(PAIRS))
+def test_any_text_takes_one_of_the_forms(text: str, pair: tuple[str, str]) -> None:
+    consonant, vowel = pair
+    neutral = f"(으){vowel}" if consonant == "으로" else f"{consonant}({vowel})"
+    assert particle(text, "/".join(pair)) in {consonant, vowel, neutral}
+    assert particle(text + "문제", consonant) == vowel and particle(text + "정답", vowel) == consonant
