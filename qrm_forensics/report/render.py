@@ -32,7 +32,9 @@ from qrm_forensics.report.export_files.images import IMAGES, draw_images
 from qrm_forensics.report.export_files.tables_json import to_json
 from qrm_forensics.report.i18n import Texts, check_languages
 from qrm_forensics.report.keys import loop_class_key
+from qrm_forensics.report.ledger_page import ledger_json
 from qrm_forensics.report.model import Claim, Excerpt, ReportContext, Sentence
+from qrm_forensics.report.overview import bar, overview
 from qrm_forensics.report.section_charts import chart_id, section_figures
 from qrm_forensics.report.section_tables import cell_html, numeric, printed_table, report_tables
 from qrm_forensics.report.sections.model import Table
@@ -116,10 +118,13 @@ def claims_jsonl(claims: Iterable[Claim]) -> str:
 def _html(context: ReportContext, texts: Mapping[str, Texts], environment: Environment) -> str:
     charts: dict[str, dict[str, Figure]] = {}
     pages: list[dict[str, Any]] = []
+    views: dict[str, View] = {}
+    policies = tables.policies(context)
     for language, plain in texts.items():
-        view = View(context, plain)
+        view = views[language] = View(context, plain)
         charts[language] = _charts(context, plain)
         names = view.names() | _html_names(view.texts, charts[language])
+        names |= {"overview_of": lambda benchmark: overview(benchmark, policies), "bar_of": bar}
         body = Markup(environment.get_template("page.html.j2").render(names))
         pages.append(
             {
@@ -140,6 +145,7 @@ def _html(context: ReportContext, texts: Mapping[str, Texts], environment: Envir
         script=Markup(script),
         words=htmlsafe_json_dumps({page["language"]: page["words"] for page in pages}, ensure_ascii=False),
         charts=htmlsafe_json_dumps(charts, ensure_ascii=False, allow_nan=False),
+        ledger=Markup(_packed(ledger_json(views))),
         plotly=Markup(_packed(library)),
         policy=_policy([script, library]),
     )

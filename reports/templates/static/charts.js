@@ -6,13 +6,9 @@
   const figures = () => (parsed ??= JSON.parse(document.getElementById("charts").textContent));
   let library = null;
   const unpack = async () => {
-    const packed = document.getElementById("plotly");
-    const bytes = Uint8Array.from(atob(packed.textContent.trim()), (c) => c.charCodeAt(0));
-    const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
     const script = document.createElement("script");
-    script.textContent = await new Response(stream).text();
+    script.textContent = await QRM.unpack("plotly");
     document.head.append(script);
-    packed.remove();
     if (!window.Plotly) throw new Error("the chart library did not start");
     return window.Plotly;
   };

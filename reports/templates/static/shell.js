@@ -87,11 +87,16 @@
   });
 
   // The contents list shows where the reader is.
+  const links = new Map(); // page -> id of a section -> its link
+  const linksOf = (page) => {
+    if (!links.has(page)) links.set(page, new Map([...page.querySelectorAll(".toc a")].map((a) => [decodeURIComponent(a.hash.slice(1)), a])));
+    return links.get(page);
+  };
   const watch = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
       const page = entry.target.closest(".page");
-      const link = page.querySelector(`.toc a[data-for="${CSS.escape(entry.target.id)}"]`);
+      const link = linksOf(page).get(entry.target.id);
       if (!link) continue;
       page.querySelectorAll(".toc a[aria-current]").forEach((a) => a.removeAttribute("aria-current"));
       link.setAttribute("aria-current", "location");

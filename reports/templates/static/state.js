@@ -89,6 +89,13 @@ const QRM = (() => {
     .replace(/\{(\w+)#([^{}/]*)\/([^{}/]*)\}/g, (_, name, one, many) => (String(slots[name]) === "1" ? one : many))
     .replace(/\{(\w+)\}/g, (_, name) => slots[name] ?? "");
 
+  /** An element with these properties and children (text or elements). */
+  const el = (tag, options = {}, ...children) => {
+    const made = Object.assign(document.createElement(tag), options);
+    made.append(...children);
+    return made;
+  };
+
   const toCopy = (text) => {
     if (navigator.clipboard && isSecureContext) return navigator.clipboard.writeText(text);
     const area = Object.assign(document.createElement("textarea"), { value: text, className: "visually-hidden" });
@@ -115,6 +122,14 @@ const QRM = (() => {
   /** Words for those who listen to the page. */
   const announce = (text) => { document.getElementById("live").textContent = text; };
 
+  /** The text of an element that holds it gzipped in base64; the element goes, as nobody needs it twice. */
+  const unpack = async (id) => {
+    const packed = document.getElementById(id);
+    const bytes = Uint8Array.from(atob(packed.textContent.trim()), (c) => c.charCodeAt(0));
+    packed.remove();
+    return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"))).text();
+  };
+
   const store = {
     put: (key, value) => { try { localStorage.setItem("qrm-forensics." + key, value); } catch { /* private mode: nothing to keep */ } },
     get: (key) => { try { return localStorage.getItem("qrm-forensics." + key); } catch { return null; } },
@@ -130,7 +145,7 @@ const QRM = (() => {
   });
   const onReady = (fn) => { if (started) fn(); else waiting.push(fn); };
 
-  const one = { state, words, say, copyLink, announce, store, onReady };
+  const one = { state, words, say, el, copyLink, announce, unpack, store, onReady };
   window.QRM = one;
   return one;
 })();
