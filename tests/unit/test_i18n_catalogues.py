@@ -15,6 +15,7 @@ from qrm_forensics.metrics.registry import all_metrics
 from qrm_forensics.records import Coverage, Finish, Status
 from qrm_forensics.report import keys
 from qrm_forensics.report.gate.texts import LOCALES as GATE_LOCALES
+from qrm_forensics.report.gate.texts import gate_catalogue
 from qrm_forensics.report.i18n import (
     LOCALES,
     CatalogueError,
@@ -116,6 +117,11 @@ def test_every_language_has_the_same_area_files() -> None:
 def test_no_language_drops_a_slot(key: str) -> None:
     used = {language: slots_of(catalogue(language)[key]) for language in LANGUAGES if key in catalogue(language)}
     assert len(set(used.values())) == 1, used
+
+
+@pytest.mark.parametrize("key", sorted(gate_catalogue("en")))
+def test_no_language_drops_a_slot_of_the_gate(key: str) -> None:
+    assert len({slots_of(gate_catalogue(language)[key]) for language in LANGUAGES}) == 1
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
