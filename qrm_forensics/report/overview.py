@@ -86,7 +86,9 @@ def overview(benchmark: BenchmarkReport, policies: Sequence[str]) -> Overview:
         claims = [get(cell) for cell in benchmark.cells]
         if any(c is not None for c in claims):
             extent = max((abs(float(c.value)) for c in claims if c is not None and c.value is not None), default=0.0)
-            columns.append(OverviewColumn(name, title, small, bar, shown, extent))
+            # A column in which nothing is known is there for the asking only.
+            told = shown and any(c is not None and (c.value is not None or c.numerator is not None) for c in claims)
+            columns.append(OverviewColumn(name, title, small, bar, told, extent))
             found.append(claims)
 
     add("n", Sentence("ui.n"), lambda c: c.n)
