@@ -21,6 +21,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from qrm_forensics.metrics.kernels import hold, inlined
+
 #: Flags of links: equal to the token one lag before; equal to that two lags before; different.
 EQUAL, EQUAL_TWO_BACK, DIFFERENT = 1, 2, 3
 #: Numbers of masked tokens in a stream; ASCII characters are their own number and words begin at 128.
@@ -155,14 +157,15 @@ def follow(x, lo, hi, walk, table, links, spans, scores, count):  # type: ignore
     last = 0
     run = 0
     for i in range(lo + K - 1, hi):
-        h = h * base + np.uint64(x[i] + 1)
+        here = np.uint64(i)
+        h = h * base + np.uint64(x[here] + 1)
         g = (h ^ (h >> np.uint64(32))) * mix
         slot = g >> shift
         tag = g & tag_bits
         entry = np.uint64(table[slot])
         now = np.uint64(i + 1) & position
         table[slot] = np.uint32(tag | now)
-        h = h - power * np.uint64(x[i - K + 1] + 1)
+        h = h - power * np.uint64(x[np.uint64(i - K + 1)] + 1)
         # Without branches, which here would be guessed wrong half the time; an empty entry gives a lag beyond lo.
         d = np.int64((now - entry) & position)
         d = d * ((entry & tag_bits) == tag) * (d <= i - lo)
@@ -175,8 +178,9 @@ def follow(x, lo, hi, walk, table, links, spans, scores, count):  # type: ignore
                 continue
         else:
             j = i - lag
-            if x[i] == x[j]:
-                links[i] = (lag << 2) | EQUAL
+            back = np.uint64(j)
+            if x[here] == x[back]:
+                links[here] = (lag << 2) | EQUAL
                 score += MATCH
                 if score > best:
                     best = score
@@ -188,15 +192,15 @@ def follow(x, lo, hi, walk, table, links, spans, scores, count):  # type: ignore
                         since = i
                     continue
             else:
-                two = links[j] >> 2
-                if two > 0 and j >= start and x[i] == x[j - two]:
+                two = links[back] >> 2
+                if two > 0 and j >= start and x[here] == x[np.uint64(j - two)]:
                     links[i] = (lag << 2) | EQUAL_TWO_BACK
                     score += MATCH_TWO_BACK
                     if score > best:
                         best = score
                         best_at = i
                 else:
-                    digits = 48 <= x[i] < 58 and 48 <= x[j] < 58
+                    digits = 48 <= x[here] < 58 and 48 <= x[back] < 58
                     cost = walk.penalty_digit if digits else walk.penalty
                     score -= cost
                     links[i] = (lag << 2) | DIFFERENT
@@ -300,7 +304,13 @@ def _fundamental(x, i, lag, lo):  # type: ignore[no-untyped-def]
         wrong += x[i - k] != x[i - k - lag] if i - k - lag >= lo else 1
     wrong = min(wrong, MOST_WRONG)
     for other in range(1, min(lag, SHORT_LAGS)):
-        if _recurs(x, i, other, lo, wrong):
+        if i - RECENT + 1 - other < lo:
+            break
+        # Most are ruled out by the last three tokens.
+        three = np.int64(x[np.uint64(i)] == x[np.uint64(i - other)])
+        three += x[np.uint64(i - 1)] == x[np.uint64(i - 1 - other)]
+        three += x[np.uint64(i - 2)] == x[np.uint64(i - 2 - other)]
+        if three >= 2 and _recurs(x, i, other, lo, wrong):
             return other
     for q in range(8, 1, -1):
         centre = (lag + (q >> 1)) // q
@@ -348,11 +358,7 @@ def _close(links, spans, scores, count, start, best_at, stop, best, min_length):
 @njit(cache=True, nogil=True)
 def _realigned(x, i, lag, home, lo):  # type: ignore[no-untyped-def]
     """The lag near ``lag``, or ``home``, under which the tokens after the mismatch at i recur best; ties keep it."""
-    agree = 0
-    j = i - lag
-    for q in range(1, WINDOW + 1):
-        if x[i + q] == x[j + q]:
-            agree += 1
+    agree = _agreement(x, i, lag, 0)
     if agree >= WINDOW - 1:
         return lag
     best = max(agree + 1, 2)
@@ -380,16 +386,15 @@ def _realigned(x, i, lag, home, lo):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _agreement(x, i, lag, enough):  # type: ignore[no-untyped-def]
     """How many of the WINDOW tokens after i equal those a lag earlier, or 0 if no more than ``enough`` do."""
-    misses = 0
+    # All are counted, as leaving early costs more when it is not foreseen.
+    agree = 0
     for q in range(1, WINDOW + 1):
-        if x[i + q] != x[i + q - lag]:
-            misses += 1
-            if misses >= WINDOW - enough:
-                return 0
-    return WINDOW - misses
+        agree += x[np.uint64(i + q)] == x[np.uint64(i + q - lag)]
+    hold(x)
+    return agree if agree > enough else 0
 
 
 @njit(cache=True, nogil=True)
