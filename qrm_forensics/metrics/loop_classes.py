@@ -25,6 +25,7 @@ token, "Vis"); D, a single letter, mark or connective (single character); E, stu
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -128,15 +129,15 @@ def reference_type(unit: Unit, loop_class: str) -> str:
 def _is_tautology(twice: str) -> bool:
     """Whether a word for equality stands between twice the same, which together are most of a copy."""
     tokens = [t.lower() for t in _TOKEN.findall(twice[:300])]
-    if not _EQUALS.intersection(tokens):
+    if _EQUALS.isdisjoint(tokens):
         return False
-    least = 0.3 * sum(t not in _CONNECTIVES and t not in ",.!?;" for t in tokens)
+    least = 0.3 * len([t for t in tokens if t not in _CONNECTIVES and t not in ",.!?;"])
+    shortest = max(1, math.ceil((least - 1) / 2))
     for k, token in enumerate(tokens):
-        if token not in _EQUALS:
+        if token not in _EQUALS or tokens[k - 1] in ",.":
             continue
-        for size in range(1, min(k, len(tokens) // 4) + 1):
-            most = 2 * size + 1 >= least and tokens[k - 1] not in ",."
-            if most and tokens[k - size : k] == tokens[k + 1 : k + 1 + size]:
+        for size in range(shortest, min(k, len(tokens) // 4) + 1):
+            if tokens[k - size : k] == tokens[k + 1 : k + 1 + size]:
                 return True
     return False
 

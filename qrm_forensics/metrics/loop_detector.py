@@ -283,7 +283,7 @@ class LoopReport:
     first: FoundEpisode | None
     onset_id: int | None
 
-    @property
+    @cached_property
     def loops(self) -> tuple[FoundEpisode, ...]:
         return tuple(e for e in self.episodes if e.tier < 3)
 
@@ -393,7 +393,9 @@ def _unit(e: Episode, scan: Scan) -> Unit:
     tokens = scan.tokens
     start, end = e.unit
     turned = 0
-    while turned < min(end - start, e.end - end, 4) and tokens.ids[start + turned] in _CLOSING:
+    for name in tokens.ids[start : start + max(0, min(end - start, e.end - end, 4))].tolist():
+        if name not in _CLOSING:
+            break
         turned += 1
     if turned == end - start:
         turned = 0
@@ -401,7 +403,7 @@ def _unit(e: Episode, scan: Scan) -> Unit:
     again = min(2 * end - start, e.end)
     text = scan.slice(int(tokens.starts[start]), int(tokens.ends[end - 1]))
     twice = scan.slice(int(tokens.starts[start]), int(tokens.ends[again - 1])) if again > end else text
-    waits = np.count_nonzero(tokens.codes[e.body_start : e.end] == _WAIT) / e.repeats
+    waits = tokens.codes[e.body_start : e.end].tobytes().count(_WAIT) / e.repeats
     return Unit(text, twice, e.period, waits, e.counted, e.growth)
 
 
