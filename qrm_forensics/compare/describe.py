@@ -288,6 +288,10 @@ def _slices(figures: _Figures, column: SliceColumn) -> dict[str, Any]:
     }
 
 
+#: Ids of lost and of gained problems that are shown; ``flips`` has all of them.
+_LISTED = 40
+
+
 def as_html(comparison: Comparison) -> str:
     """Verdict, reasons and one row per accuracy, or the checks that block; every text is escaped."""
     title = escape(f"{comparison.candidate.name} against {comparison.baseline.name}")
@@ -319,4 +323,10 @@ def as_html(comparison: Comparison) -> str:
             )
             parts.append("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in cells) + "</tr>")
         parts.append("</tbody></table>")
+        groups = comparison.flips().groupby(["benchmark", "scorer", "direction"], sort=False)["problem_id"]
+        for group, ids in groups:
+            more = f" and {len(ids) - _LISTED} more" if len(ids) > _LISTED else ""
+            listed = escape(", ".join(map(str, ids[:_LISTED])) + more)
+            head = escape(", ".join(map(str, group)))
+            parts.append(f"<p>{head} ({len(ids)}): {listed}</p>")
     return "".join([*parts, "</div>"])
