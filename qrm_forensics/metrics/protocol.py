@@ -174,6 +174,8 @@ class Metric:
 
 
 def _as_array(values: Any, column: Column, owner: str) -> Any:
+    if isinstance(values, pa.Array | pa.ChunkedArray) and values.type == column.dtype:
+        return values
     if isinstance(values, pd.Series):
         values = values.astype(object).where(values.notna(), None).tolist()
     try:
@@ -208,7 +210,8 @@ def as_batch(batch: pa.Table | pd.DataFrame, reads: Sequence[str]) -> pa.Table:
     fields = [pa.field(name, _type_of(name)) for name in reads]
     try:
         if isinstance(batch, pa.Table):
-            return batch.select(list(reads)).cast(pa.schema(fields))
+            schema, chosen = pa.schema(fields), batch.select(list(reads))
+            return chosen if chosen.schema == schema else chosen.cast(schema)
         return pa.table([pa.array(_plain(batch[f.name]), f.type) for f in fields], schema=pa.schema(fields))
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
         raise InputError(f"traces: a column among {', '.join(reads)} has the wrong type: {error}") from error
