@@ -11,13 +11,14 @@ import pandas as pd
 from qrm_forensics.benchmarks.taxonomy import LABELS, problem_categories
 from qrm_forensics.errors import InputError
 from qrm_forensics.records import TRACE_KEY
+from qrm_forensics.report.checkpoints import tensor_table, token_table, variant_table
 from qrm_forensics.report.model import Claim
 from qrm_forensics.store import Store
 
 #: Ending of the name of a table: the thresholds that are stored beside the columns of a measure.
 THRESHOLDS = "#thresholds"
 
-_TRACE_COLUMNS = [*TRACE_KEY, "finish", "source_file", "source_index"]
+_TRACE_COLUMNS = [*TRACE_KEY, "finish", "completion_tokens", "seconds", "source_file", "source_index"]
 
 
 def evidence(store: Store, claim: Claim, claims: Sequence[Claim] = ()) -> pd.DataFrame:
@@ -42,6 +43,12 @@ def evidence(store: Store, claim: Claim, claims: Sequence[Claim] = ()) -> pd.Dat
 def _table(store: Store, name: str, claims: Sequence[Claim]) -> pd.DataFrame:
     if name == "claims":
         return pd.DataFrame([asdict(c) for c in claims])
+    if name == "variants":
+        return variant_table(store)
+    if name == "checkpoints":
+        return tensor_table(store)
+    if name == "tokens":
+        return token_table(store)
     if name == "traces":
         table = store.traces(_TRACE_COLUMNS)
     elif name == "verdicts":

@@ -64,20 +64,29 @@ def report_tables(context: ReportContext) -> tuple[TableData, ...]:
 
 
 def table_data(sections: Sequence[Section]) -> tuple[TableData, ...]:
-    """All tables of the sections, those of the same name joined over the benchmarks."""
-    found: dict[str, TableData] = {}
+    """All tables of the sections, those of the same name joined over the benchmarks.
+
+    Benchmarks may have different columns (variants, levels): a table has those of all, empty where one lacks them.
+    """
+    heads: dict[str, dict[str, Head]] = {}
+    rows: dict[str, list[dict[str, tables.Value]]] = {}
     for section in sections:
         for table in section.tables:
-            rows = [(section.benchmark or None, *map(_datum, row)) for row in table.rows]
-            if table.name in found:
-                known = found[table.name]
-                if [h.name for h in known.heads[1:]] != [c.name for c in table.columns]:
-                    raise ValueError(f"table {table.name!r} has other columns on {section.benchmark!r}")
-                found[table.name] = TableData(table.name, known.heads, (*known.rows, *rows))
-            else:
-                heads = [Head("benchmark", "ui.benchmark"), *(_head(column) for column in table.columns)]
-                found[table.name] = TableData(table.name, tuple(heads), tuple(rows))
-    return tuple(table for table in found.values() if table.rows)
+            known = heads.setdefault(table.name, {"benchmark": Head("benchmark", "ui.benchmark")})
+            for column in table.columns:
+                known.setdefault(column.name, _head(column))
+            names = [column.name for column in table.columns]
+            rows.setdefault(table.name, []).extend(
+                {"benchmark": section.benchmark or None, **dict(zip(names, map(_datum, row), strict=True))}
+                for row in table.rows
+            )
+    return tuple(
+        TableData(
+            name, tuple(heads[name].values()), tuple(tuple(row.get(head) for head in heads[name]) for row in found)
+        )
+        for name, found in rows.items()
+        if found
+    )
 
 
 def printed_table(table: Table) -> TableData:
