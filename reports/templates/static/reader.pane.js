@@ -56,7 +56,7 @@
         if (item.inner) item.el.append(make("button", { type: "button", class: "all", onclick: () => open(item, true) }, say("fold_all")));
         else {
           const unit = copies ? doc.text.slice(loop.start, loop.start + Math.max(1, Math.round((loop.end - loop.start) / loop.repeats))) : "";
-          if (unit) item.el.append(make("q", { dir: "auto" }, shown(unit.trim().slice(0, UNIT)) + (unit.length > UNIT ? "…" : "")));
+          if (unit) item.el.append(make("q", { dir: "auto" }, shown(unit.replace(/^[\s.,;:!?]+/, "").trim().slice(0, UNIT)) + (unit.length > UNIT ? "…" : "")));
         }
       } else {
         item.el = make("div", { class: "r-piece" });
@@ -116,8 +116,10 @@
       range.setEnd(node, Math.min(at + 1, node.length));
       return range.getBoundingClientRect().top - origin;
     };
-    /** The position at the reading line, in units. */
+    let cursor = null; // where a jump led, until somebody scrolls
+    /** The position: of the last jump, else at the reading line; in units. */
     const position = () => {
+      if (cursor !== null) return cursor;
       if (!list.length || scroller.scrollTop < 4) return from;
       if (scroller.scrollTop + scroller.clientHeight >= scroller.scrollHeight - 4) return doc.text.length;
       const line = scroller.clientHeight * LINE;
@@ -143,7 +145,7 @@
     const go = (unit, { flash = 1 } = {}) => {
       const wanted = Math.min(Math.max(unit, from), doc.text.length);
       for (let item = itemAt(wanted); item && item.type === "fold" && item.from < wanted; item = itemAt(wanted)) open(item, true);
-      aiming = wanted;
+      aiming = cursor = wanted;
       aim();
       let turns = 0;
       const again = () => { aim(); if (++turns < 4) requestAnimationFrame(again); else { aiming = null; moved(); } };
@@ -220,6 +222,9 @@
       });
     };
     scroller.addEventListener("scroll", moved, { passive: true });
+    for (const kind of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+      scroller.addEventListener(kind, (event) => { if (kind !== "keydown" || /^(Arrow|Page|Home|End| )/.test(event.key)) cursor = null; }, { passive: true });
+    }
     const jump = (event) => go(Math.round(((event.clientY - strip.getBoundingClientRect().top) / strip.clientHeight) * doc.text.length), { flash: 0 });
     strip.addEventListener("pointerdown", (event) => { strip.setPointerCapture(event.pointerId); jump(event); onFocus(); });
     strip.addEventListener("pointermove", (event) => { if (event.buttons) jump(event); });

@@ -28,10 +28,10 @@
     };
   };
 
-  /** Discourse markers as the metric counts them: whole words, case alike. */
+  /** Discourse markers as the metric counts them: whole runs of letters, digits and `_`, case alike. */
   const markerPattern = (phrases) => {
     const words = phrases.map((p) => (p === "double check" ? "double(?:\\s+|-)check" : p.replace(" ", "\\s+"))).sort((a, b) => b.length - a.length);
-    return new RegExp("(?<![\\p{L}\\p{M}])(?:" + words.join("|") + ")(?![\\p{L}\\p{M}])", "giu");
+    return new RegExp("(?<![\\p{L}\\p{N}_])(?:" + words.join("|") + ")(?![\\p{L}\\p{N}_])", "giu");
   };
 
   /** Formulas between their delimiters, in one pass: [start, end, start of TeX, end of TeX, display]. */
@@ -109,7 +109,7 @@
   let queue = [];
   let spent = 0;
   let running = false;
-  const draw = (katex, { span, tex, display }) => {
+  const draw = (katex, { span, tex, display, before }) => {
     if (!span.isConnected) return;
     const holder = document.createElement("span");
     try { katex.render(tex, holder, { ...OPTIONS, displayMode: display }); } catch { return; } // it stays text
@@ -118,6 +118,7 @@
     span.replaceChildren(drawn);
     span.classList.add("drawn");
     if (display) span.classList.add("display");
+    if (display && before) span.classList.add("ended"); // the line end behind it would be an empty line behind a block
   };
   const work = async () => {
     if (running) return;
@@ -202,7 +203,7 @@
         write(span, text, a, b, () => {});
         target.append(span);
         run(span, a, b);
-        queue.push({ span, tex: text.slice(formula[2], formula[3]), display: formula[4] });
+        queue.push({ span, tex: text.slice(formula[2], formula[3]), display: formula[4], before: text[b] === "\n" });
       } else write(target, text, a, b, run);
     }
     if (queue.length) work();

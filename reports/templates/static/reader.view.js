@@ -148,7 +148,7 @@
 
   const paneHead = (p) => {
     const { cell, response } = p.doc;
-    const jump = (key, label, target) => tool(make("span", {}, say(label)), { key, disabled: target === null }, () => { focus(p); p.go(target); });
+    const jump = (key, label, target) => tool(make("span", {}, say(label), make("kbd", { "aria-hidden": "true" }, key)), { key, disabled: target === null }, () => { focus(p); p.go(target); });
     p.where = make("p", { class: "r-where", "aria-live": "off" });
     const judged = data.policies.map((policy, i) => (cell.status[i] ? make("span", { class: "r-verdict s-" + cell.status[i] }, named(data.labels, "policy", policy) + ": " + named(data.labels, "status", cell.status[i]), ...(response.answers?.[i]?.[0] ? [" ", make("code", { dir: "auto" }, shown(String(response.answers[i][0]).slice(0, 60)))] : [])) : null));
     return make("header", { class: "r-pane-head" },
@@ -182,7 +182,7 @@
       requestAnimationFrame(() => requestAnimationFrame(() => { following = false; }));
     }
     clearTimeout(timer);
-    if (settled) timer = setTimeout(() => { if (now?.active === p && state.get("problem") !== null && at > 0) { moving = true; state.set("at", here()); moving = false; } }, 500);
+    if (settled) timer = setTimeout(() => { if (now?.active === p && state.get("problem") !== null && at !== now.shared) { moving = true; state.set("at", here()); moving = false; } }, 500);
   };
   let moving = false;
   const focus = (p) => {
@@ -231,7 +231,7 @@
     focus(start);
     start.scroller.focus({ preventScroll: true });
     if (state.get("find")) seek(false);
-    if (at && start && data.variants.indexOf(start.name) === at.variant) start.go(start.doc.places.units(at.point), { flash: 1 });
+    if (at && start && data.variants.indexOf(start.name) === at.variant) leap(start, start.doc.places.units(at.point));
   };
 
   // Find: literal text; what is not drawn is found too.
@@ -256,7 +256,7 @@
     focus(p);
     p.hit = p.hit < 0 ? Math.max(0, p.hits.findIndex(([a]) => a >= p.position())) : (p.hit + by + p.hits.length) % p.hits.length;
     const [a, b] = p.hits[p.hit];
-    p.go(a, { flash: b - a });
+    leap(p, a, b - a);
     root.querySelector(".r-finder output").textContent = say("hit", { n: number(p.hit + 1), of: number(p.hits.length), variant: p.name });
     if (!quiet) QRM.announce(say("hit", { n: number(p.hit + 1), of: number(p.hits.length), variant: p.name }));
   };
@@ -272,18 +272,22 @@
     const p = now?.active;
     if (!p) return;
     const hidden = wantedMarks();
-    const at = p.aimed ?? p.position();
+    const at = p.position();
     const starts = MARKS.filter((kind) => !hidden.has(kind) && kind !== "marker").flatMap((kind) => p.doc.marks[kind].map(([a]) => a));
     const list = (starts.length ? starts : p.doc.marks.marker.map(([a]) => a)).sort((a, b) => a - b);
-    const next = by > 0 ? list.find((a) => a > at + 1) : list.findLast((a) => a < at - 1);
-    if (next !== undefined) { p.go(next); p.aimed = next; p.scroller.addEventListener("wheel", () => { p.aimed = null; }, { once: true, passive: true }); }
+    const next = by > 0 ? list.find((a) => a > at) : list.findLast((a) => a < at);
+    if (next !== undefined) leap(p, next); else QRM.announce(say("no_target"));
   };
   const jumpTo = (key) => {
     const p = now?.active;
     const at = p ? target(p, key) : null;
     if (at === null) { if (p) QRM.announce(say("no_target")); return; }
-    p.aimed = null;
-    p.go(at);
+    leap(p, at);
+  };
+  /** Go there, and bring the pane itself into the window where panes stand below each other. */
+  const leap = (p, at, flash = 1) => {
+    p.box.scrollIntoView({ block: "nearest", behavior: "instant" });
+    p.go(at, { flash });
   };
 
   const start = async () => {

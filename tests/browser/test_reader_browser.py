@@ -1,0 +1,343 @@
+"""The reader of responses in a real headless Chromium, from ``file://``, with the network off."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from reader_sample import SIXES, START, UNIT, asked, looping, plain, reader_of
+from report_sample import BASE, W3, W4, sample_context
+
+from qrm_forensics.metrics.markers import markers
+from qrm_forensics.report.render import render
+from qrm_forensics.report.visible import visible
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: test)")
+CHROMIUM = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)"),
+]
+
+
+class Page:
+    """A page, and everything that it said or asked for."""
+
+    def __init__(self, browser: Any, report: Path, anchor: str, **options: Any) -> None:
+        context = browser.new_context(offline=True, **({"viewport": {"width": 1280, "height": 900}} | options))
+        self.page = context.new_page()
+        self.said: list[str] = []
+        self.requests: list[str] = []
+        self.page.on("console", lambda m: self.said.append(f"{m.type}: {m.text}"))
+        self.page.on("pageerror", lambda e: self.said.append(f"error: {e}"))
+        self.page.on("dialog", lambda d: (self.said.append(f"dialog: {d.message}"), d.dismiss()))
+        self.page.on("request", lambda r: self.requests.append(r.url))
+        self.page.goto(report.as_uri() + anchor)
+        self.page.wait_for_selector(".r-table tbody tr[data-at], .reader .empty", state="attached")
+
+    def wait(self, expression: str, seconds: float = 10) -> None:
+        """Until the expression is true; asked from outside, because the page forbids what would ask inside."""
+        end = time.monotonic() + seconds
+        while not self.page.evaluate(expression):
+            assert time.monotonic() < end, expression
+            self.page.wait_for_timeout(40)
+
+    def rows(self) -> list[str]:
+        return self.page.locator(".r-table tbody th a").all_inner_texts()
+
+    def chip(self, facet: str, value: str) -> Any:
+        return self.page.locator(f'.r-chip[data-facet="{facet}"][data-value="{value}"]')
+
+    def pane(self, variant: str) -> Any:
+        return self.page.locator(f'.r-pane[aria-label="{variant}"]')
+
+    def open(self, problem: str) -> None:
+        self.page.evaluate("(p) => QRM.reader.open(p)", problem)
+        self.page.wait_for_selector(f".reader h2:has-text('{problem}')")
+
+    def state(self, key: str) -> Any:
+        return self.page.evaluate("(k) => QRM.state.get(k)", key)
+
+    def close(self, requests: int = 1) -> None:
+        assert self.said == []
+        assert (
+            len([url for url in self.requests if not url.startswith("blob:")]) == requests
+        )  # a search runs in a worker
+        self.page.context.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("reader")
+    render(replace(sample_context(), reader=reader_of(asked())), ["en", "ko"], folder, formats=["html"])
+    return folder / "report.html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    # Chromium's own sandbox cannot start as root, which is how containers run tests.
+    arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
+    with sync_api.sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def at(browser: Any, report: Path) -> Iterator[Any]:
+    pages: list[Page] = []
+
+    def open_at(anchor: str = "#en:reader", **options: Any) -> Page:
+        pages.append(Page(browser, report, anchor, **options))
+        return pages[-1]
+
+    yield open_at
+    for page in pages:
+        page.close()
+
+
+def test_chips_filter_and_stand_in_the_address(at: Any) -> None:
+    p = at()
+    assert p.page.locator(".r-tally").inner_text() == "40 problems"
+    assert p.chip("change", "lost").locator("b").inner_text() == "4"
+    p.chip("change", "lost").click()
+    assert p.rows() == ["idx-0", "idx-1", "idx-2", "idx-4"]
+    p.chip("level", "2").click()
+    assert p.rows() == ["idx-1"]
+    assert p.chip("level", "1").locator("b").inner_text() == "3"  # what there would be beside it
+    again = at("#" + p.page.url.split("#")[1])
+    assert again.rows() == ["idx-1"]
+    p.page.go_back()
+    assert len(p.rows()) == 4
+    p.page.click(".r-clear")
+    assert p.page.locator(".r-tally").inner_text() == "40 problems"
+
+
+def test_conditions_on_responses_hold_for_one_response(at: Any) -> None:
+    p = at("#en:reader?r.status=missing&r.change=looped")
+    assert p.rows() == ["idx-0"]
+    p.chip("variant", W4).click()
+    assert p.rows() == []
+    assert p.page.locator(".r-table .empty").is_visible()
+
+
+def test_search_by_regular_expression(at: Any) -> None:
+    p = at()
+    p.page.fill(".r-search", r"idx-(3|1\d)/")
+    p.wait("document.querySelector('.r-tally').textContent.startsWith('11 of')")
+    p.page.fill(".r-search", "costs (")
+    p.page.wait_for_selector(".r-note.bad code")
+    p.page.fill(".r-search", r"costs \$5")
+    p.page.wait_for_selector(".r-table .empty")
+    p.page.check(".r-query input[type=checkbox]")
+    p.wait("document.querySelectorAll('.r-table tbody th a').length === 1")
+    assert p.rows() == ["idx-4"]
+
+
+def test_no_pattern_hangs_the_page(at: Any) -> None:
+    p = at("#en:reader?r.texts=1")
+    p.page.fill(".r-search", r"^(a|aa|aaa)+$")
+    p.wait("document.querySelector('.r-note').className.includes('bad')", 20)
+    assert "too long" in p.page.locator(".r-note").inner_text()
+    p.page.fill(".r-search", "idx-7/")
+    p.wait("document.querySelectorAll('.r-table tbody th a').length === 1")
+
+
+def test_keyboard(at: Any) -> None:
+    p = at()
+    p.page.keyboard.press("j")
+    p.page.keyboard.press("j")
+    p.page.keyboard.press("Enter")
+    p.page.wait_for_selector(".reader h2:has-text('idx-1')")
+    p.page.keyboard.press("k")
+    p.page.wait_for_selector(".reader h2:has-text('idx-0')")
+    p.page.keyboard.press("e")
+    p.wait(f"QRM.state.get('at') === '{W3}:{len(looping().text or '')}'")
+    p.page.keyboard.press("/")
+    assert p.page.evaluate("document.activeElement.className") == "r-find"
+    p.page.keyboard.press("Escape")
+    assert p.page.evaluate("document.activeElement.className") == "r-scroll"
+    p.page.keyboard.press("Escape")
+    assert p.page.locator(".reader").is_hidden()
+    assert p.page.evaluate("document.activeElement.dataset.at") == "0"
+    p.page.keyboard.press("?")
+    assert p.page.locator("#help kbd", has_text="l").count() >= 1
+
+
+def test_a_link_leads_to_its_character(at: Any) -> None:
+    """Positions are code points: the emoji before it count once."""
+    text = "<think>\n😀 한국어 𝔸 " + plain(7)[8:]
+    point = text.index("</think>")
+    p = at(f"#en:reader?problem=idx-1&show={BASE}&prefix=1&at={BASE}:{point}")
+    p.page.wait_for_selector(".r-pane")
+    facts = p.page.evaluate(
+        """([unit, point]) => { const doc = QRM.reader.places(unit); return [doc.units(point), doc.points(unit.indexOf("</think>"))]; }""",
+        [text, point],
+    )
+    assert facts == [len(text[:point].encode("utf-16-le")) // 2, point]
+    assert p.state("at") == f"{BASE}:{point}"
+    marked = p.pane(BASE).locator("mark.m-correct").all_inner_texts()
+    assert "".join(marked) == "So 3 + 4 = 7"
+    assert p.pane(BASE).locator(".r-head").all_inner_texts()[1].startswith("Answer · 4 words")
+
+
+def test_loops_are_folded(at: Any) -> None:
+    p = at("#en:reader?problem=idx-0")
+    fold = p.pane(W3).locator(".r-fold").first
+    assert "×176" in fold.inner_text()
+    assert UNIT.strip(" .") in fold.locator("q").inner_text()
+    assert p.page.evaluate("document.querySelector('.r-trace').textContent.length") < 2000
+    fold.locator("button").click()
+    inner = p.pane(W3).locator(".r-fold.inner")
+    assert inner.count() == 0 or "in the middle" in inner.inner_text()
+    p.wait("document.querySelectorAll('.r-pane')[1].querySelector('.r-trace').textContent.length > 2000")
+
+
+def test_everything_that_was_said_can_be_read(at: Any) -> None:
+    """Opened folds and drawn pieces give the text back, character by character."""
+    p = at(f"#en:reader?problem=idx-0&show={W3}&raw=1&hide=loop,correct,false_equation,gibberish,marker")
+    while p.pane(W3).locator(".r-fold button").count():
+        p.pane(W3).locator(".r-fold button").last.click()
+    text = p.page.evaluate(
+        """async () => {
+          const scroller = document.querySelector(".r-scroll");
+          for (let y = 0; y < scroller.scrollHeight; y += 500) { scroller.scrollTop = y; await new Promise((go) => setTimeout(go, 30)); }
+          return [...document.querySelectorAll(".r-piece")].map((e) => e.textContent).join("");
+        }"""
+    )
+    assert text == looping().text
+
+
+def test_a_common_beginning_is_one_line(at: Any) -> None:
+    p = at("#en:reader?problem=idx-1&show=" + ",".join([BASE, W3]))
+    assert p.page.locator(".r-shared").count() == 0  # they part at the first word
+    p.open("idx-0")
+    line = p.page.locator(".r-shared")
+    shared = int(line.inner_text().split()[0])
+    assert shared == len(START)
+    assert "somebody wants the sum" not in p.pane(BASE).locator(".r-trace").inner_text()
+    line.locator("button").click()
+    assert "somebody wants the sum" in p.pane(BASE).locator(".r-trace").inner_text()
+    p.page.keyboard.press("d")
+    assert p.pane(W3).locator("mark.m-parts").count() == 1
+
+
+@pytest.mark.parametrize("problem", ["idx-2", "idx-3"])
+def test_hostile_responses_are_text_and_open_fast(at: Any, problem: str) -> None:
+    p = at()
+    p.open(problem)
+    assert p.page.evaluate("document.querySelectorAll('.r-pane img, .r-pane script, .r-pane iframe').length") == 0
+    assert int(p.page.locator(".reader").get_attribute("data-opened")) < 3000  # a megabyte, on a busy machine
+    if problem == "idx-2":
+        said = p.pane(BASE).locator(".r-trace").inner_text()
+        assert "</script><script>alert(1)</script> <img src=x onerror=alert(2)>" in said
+        assert "<!-- after" in said
+        assert "U+202E" in said
+        assert "U+0007" in said
+    p.page.keyboard.press("e")
+    p.wait("document.querySelector('.r-pane.active .r-where').textContent.includes('100 %')")
+    end = p.page.evaluate("[...document.querySelectorAll('.r-pane.active .r-piece')].at(-1).textContent.slice(-3)")
+    assert end == (SIXES[-3:] if problem == "idx-2" else " x ")
+    p.page.fill(".r-find", "666666" if problem == "idx-2" else "x x")
+    p.wait("document.querySelector('.r-finder output').textContent.includes('of 5,000')")
+
+
+def test_formulas_are_mathml_or_text(at: Any) -> None:
+    p = at("#en:reader?problem=idx-4")
+    p.wait("document.querySelectorAll('.r-pane .math.drawn').length >= 2")
+    pane = p.pane(BASE)
+    assert pane.locator("math mfrac").count() == 1
+    assert pane.locator("a, [href]").count() == 0
+    assert "It costs $5 and $6." in pane.inner_text()
+    assert "\\(\\nosuch{\\)" in pane.inner_text()
+    p.page.click(".r-tools button >> nth=0")
+    assert p.pane(BASE).locator("math").count() == 0
+    assert "\\(\\frac{1}{2}\\)" in p.pane(BASE).inner_text()
+    assert p.state("raw") == "1"
+
+
+def test_find_reaches_what_is_not_drawn(at: Any) -> None:
+    p = at()
+    p.open("idx-3")
+    p.page.fill(".r-find", "x x")
+    p.page.press(".r-find", "Enter")
+    p.open("idx-0")
+    p.page.fill(".r-find", "check that once")
+    p.wait("document.querySelector('.r-finder output').textContent.includes('of 176')")
+    p.page.press(".r-find", "Shift+Enter")  # the last one lies in the fold
+    p.wait("document.querySelector('.r-finder output').textContent.includes('176 of 176')")
+    assert p.pane(W3).locator(".r-piece mark.m-find").count() > 0
+
+
+def test_files_beside_the_report(browser: Any, tmp_path: Path) -> None:
+    files = render(
+        *(replace(sample_context(), reader=reader_of(asked())), ["en"], tmp_path),
+        formats=["html"],
+        trace_budget_mb=0,
+    )
+    sides = sorted(f for f in files if f.parent.name == "traces")
+    assert len(sides) > 3
+    assert "idx-7" not in "".join(f.read_text("utf-8") for f in sides)  # compressed
+    p = Page(browser, files[0], "#en:reader?problem=idx-0")
+    p.page.wait_for_selector(".r-pane")
+    assert "×176" in p.pane(W3).inner_text()
+    assert p.page.locator("iframe").count() == 0  # gone when it has answered
+    p.page.evaluate("QRM.state.update({ problem: null })")
+    p.page.fill(".r-search", r"costs \$5")
+    p.page.check(".r-query input[type=checkbox]")
+    p.wait("document.querySelectorAll('.r-table tbody th a').length === 1")
+    assert p.said == []
+    assert all(url.startswith(tmp_path.as_uri()) or url.startswith("blob:") for url in p.requests)
+    # A file of another report in its place is noticed.
+    sides[0].write_text(sides[1].read_text("utf-8"), encoding="utf-8")
+    again = Page(browser, files[0], "#en:reader?problem=idx-0")
+    again.page.wait_for_selector(".reader [role=alert]")
+    assert "traces/0001.html" in again.page.locator(".reader [role=alert]").inner_text()
+    again.page.context.close()
+    p.page.context.close()
+
+
+def test_what_is_invisible_is_the_same_in_both_languages(at: Any) -> None:
+    p = at()
+    seen = p.page.evaluate(
+        """() => { const found = []; for (let c = 0; c < 0x110000; c++) {
+             QRM.reader.INVISIBLE.lastIndex = 0; if (QRM.reader.INVISIBLE.test(String.fromCodePoint(c))) found.push(c); } return found; }"""
+    )
+    assert seen == [c for c in range(0x110000) if 'class="control"' in visible(chr(c))]
+
+
+def test_markers_are_those_of_the_metric(at: Any) -> None:
+    texts = [
+        "Wait, but so SO wait. waiting So-so; let  me hold\non. double-check double check, Hmm",
+        "thereforex therefore_ thus\\so hence2 2hence again, \\wait 그래서so so한 ſo maybe’s",
+        looping().text,
+    ]
+    counted = markers(pa.table({"text": pa.array(texts, pa.large_string())}))["markers_total"]
+    p = at()
+    found = p.page.evaluate(
+        """async (texts) => { const pattern = QRM.reader.markerPattern((await QRM.reader.index()).markers); return texts.map((t) => (t.match(pattern) ?? []).length); }""",
+        texts,
+    )
+    assert found == counted.to_pylist()
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_nothing_is_wider_than_the_window(at: Any, width: int) -> None:
+    p = at("#ko:reader?problem=idx-0&facts=1", viewport={"width": width, "height": 900})
+    p.page.wait_for_selector(".r-pane")
+    assert p.page.evaluate("document.documentElement.scrollWidth") <= width
+    assert (
+        p.page.evaluate(
+            "Math.max(...[...document.querySelectorAll('.r-scroll')].map((s) => s.scrollWidth - s.clientWidth))"
+        )
+        <= 0
+    )
+    assert p.pane(W3).locator(".r-fold").inner_text().startswith("×176 반복")
