@@ -145,8 +145,15 @@ def measure(x, links, start, end, steady):  # type: ignore[no-untyped-def]
         linked += link != 0
         equal += (link & 3) == EQUAL
     counts = np.zeros((longest >> 2) + 2, np.int32)
-    for i in range(start, end):
-        counts[links[i] >> 2] += 1
+    # By runs of one lag, as adding to the same count token after token has to wait for itself.
+    i = start
+    while i < end:
+        lag = links[np.uint64(i)] >> 2
+        k = i + 1
+        while k < end and links[np.uint64(k)] >> 2 == lag:
+            k += 1
+        counts[lag] += k - i
+        i = k
     counts[0] = 0
     period = _period(counts, linked)
     if steady and growth(links, start, end) == 1.0:
@@ -186,13 +193,24 @@ def _share(x, a, b, lag, least):  # type: ignore[no-untyped-def]
     if size < 2 * lag or size < 16:
         return 0.0
     left = int((1 - least) * size)
+    wrong = _differing(x, a + lag, b, lag, left)
+    return (size - wrong) / size if wrong <= left else 0.0
+
+
+@njit(cache=True, nogil=True)
+def _differing(x, start, end, lag, most):  # type: ignore[no-untyped-def]
+    """How many of x[start:end] differ from what stands ``lag`` earlier; some number above ``most`` if more than that do."""
     wrong = 0
-    for i in range(a + lag, b):
-        if x[i] != x[i - lag]:
-            wrong += 1
-            if wrong > left:
-                return 0.0
-    return (size - wrong) / size
+    i = start
+    while i < end and wrong <= most:
+        stop = min(i + 64, end)
+        # Slices have no negative index, so this becomes vector code.
+        late = x[i:stop]
+        early = x[i - lag : stop - lag]
+        for k in range(late.shape[0]):
+            wrong += late[k] != early[k]
+        i = stop
+    return wrong
 
 
 @njit(cache=True, nogil=True)
@@ -203,13 +221,8 @@ def straighten(x, links, start, end):  # type: ignore[no-untyped-def]
     of the stretch, where the part may have repeated alone.  The links are rewritten.
     """
     for lag in range(1, min(EXACT_LAGS, (end - start) // 2) + 1):
-        left = int(EXACT_MISSES * (end - start))
-        for i in range(start + lag, end):
-            if x[i] != x[i - lag]:
-                left -= 1
-                if left < 0:
-                    break
-        if left < 0:
+        most = int(EXACT_MISSES * (end - start))
+        if _differing(x, start + lag, end, lag, most) > most:
             continue
         first = start + lag
         while first > max(start, lag) and x[first - 1] == x[first - 1 - lag]:
