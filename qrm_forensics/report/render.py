@@ -35,6 +35,7 @@ from qrm_forensics.report.keys import loop_class_key
 from qrm_forensics.report.ledger_page import ledger_json
 from qrm_forensics.report.model import Claim, Excerpt, ReportContext, Sentence
 from qrm_forensics.report.overview import bar, overview
+from qrm_forensics.report.reader.page import TRACE_BUDGET_MB, ReaderPage, reader_page
 from qrm_forensics.report.section_charts import chart_id, section_figures
 from qrm_forensics.report.section_tables import cell_html, numeric, printed_table, report_tables
 from qrm_forensics.report.sections.model import Table
@@ -52,9 +53,13 @@ DEFAULT_FORMATS = ("html", "md", "csv", "tex", "json")
 #: Pictures of the charts need a browser, so they are made where they are asked for.
 FORMATS = (*DEFAULT_FORMATS, *IMAGES)
 #: The parts of the page's one script and of its style, in their order; ``state.js`` makes the ``QRM`` that all use.
-_SCRIPTS = ("state.js", "keys.js", "shell.js", "tables.js", "charts.js", "evidence.js")
-_STYLES = ("report.css",)
+_SCRIPTS = (
+    *("state.js", "keys.js", "shell.js", "tables.js", "charts.js", "evidence.js"),
+    *(f"reader.{part}.js" for part in ("data", "text", "doc", "pane", "search", "filters", "table", "facts", "view")),
+)
+_STYLES = ("report.css", "reader.css")
 _PLOTLY = "static/vendor/plotly-basic.min.js"
+_KATEX = "static/vendor/katex.min.js"
 
 
 def render(
@@ -64,12 +69,14 @@ def render(
     *,
     formats: Iterable[str] = DEFAULT_FORMATS,
     templates: Path | None = None,
+    trace_budget_mb: float | None = TRACE_BUDGET_MB,
 ) -> list[Path]:
     """Write the report into the folder ``out`` and return the files, ``report.html`` first.
 
     ``languages``: codes that have a catalogue; the first is shown first, and several share one
     HTML file with a switch.  ``formats``: of ``FORMATS``; ``claims.jsonl`` is always written.
     ``templates``: a folder whose files change the built-in ones (:mod:`qrm_forensics.report.templating`).
+    ``trace_budget_mb``: packed responses that come to more go to files beside the HTML file; None: all in one.
     Raises InputError for an unknown language or format, a folder that is not there or a template with a
     mistake; EnvironmentMissing where pictures are asked for and nothing here can draw them, after all else is written.
     """
@@ -83,7 +90,10 @@ def render(
     files: dict[Path, str] = {}
     with told_in_one_line(templates):
         if "html" in wanted:
-            files[out / "report.html"] = _html(context, texts, environment)
+            budget = None if trace_budget_mb is None else trace_budget_mb * 1e6
+            reader = None if context.reader is None else reader_page(context.reader, texts, budget)
+            files[out / "report.html"] = _html(context, texts, environment, reader)
+            files |= {out / name: content for name, content in (reader.files if reader else {}).items()}
         if "md" in wanted:
             files |= {out / f"report.{code}.md": _markdown(context, t, environment) for code, t in texts.items()}
     files |= _table_files(context, texts, out / "tables", wanted)
@@ -115,7 +125,9 @@ def claims_jsonl(claims: Iterable[Claim]) -> str:
 # --- HTML ------------------------------------------------------------------------------------
 
 
-def _html(context: ReportContext, texts: Mapping[str, Texts], environment: Environment) -> str:
+def _html(
+    context: ReportContext, texts: Mapping[str, Texts], environment: Environment, reader: ReaderPage | None
+) -> str:
     charts: dict[str, dict[str, Figure]] = {}
     pages: list[dict[str, Any]] = []
     views: dict[str, View] = {}
@@ -124,7 +136,7 @@ def _html(context: ReportContext, texts: Mapping[str, Texts], environment: Envir
         view = views[language] = View(context, plain)
         charts[language] = _charts(context, plain)
         names = view.names() | _html_names(view.texts, charts[language])
-        names |= {"overview_of": lambda benchmark: overview(benchmark, policies), "bar_of": bar}
+        names |= {"overview_of": lambda benchmark: overview(benchmark, policies), "bar_of": bar, "reader": reader}
         body = Markup(environment.get_template("page.html.j2").render(names))
         pages.append(
             {
@@ -137,6 +149,7 @@ def _html(context: ReportContext, texts: Mapping[str, Texts], environment: Envir
         )
     script = "\n".join(source(environment, f"static/{name}") for name in _SCRIPTS)
     library = source(environment, _PLOTLY)
+    formulas = source(environment, _KATEX)
     return environment.get_template("base.html.j2").render(
         pages=pages,
         run=shown_text(context.title),
@@ -147,7 +160,9 @@ def _html(context: ReportContext, texts: Mapping[str, Texts], environment: Envir
         charts=htmlsafe_json_dumps(charts, ensure_ascii=False, allow_nan=False),
         ledger=Markup(_packed(ledger_json(views))),
         plotly=Markup(_packed(library)),
-        policy=_policy([script, library]),
+        katex=Markup(_packed(formulas)),
+        reader=reader,
+        policy=_policy([script, library, formulas]),
     )
 
 
@@ -173,10 +188,14 @@ def _html_names(texts: Texts, charts: Mapping[str, Figure]) -> dict[str, Any]:
 
 
 def _policy(scripts: Iterable[str]) -> str:
-    """Nothing may load; only these scripts run.  Plotly positions its parts by inline styles."""
+    """Nothing may load but files beside the page, in frames; only these scripts run, in workers too.
+
+    Plotly positions its parts by inline styles.
+    """
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(s.encode()).digest()).decode()}'" for s in scripts)
     return (
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data: blob:; "
+        "frame-src 'self'; worker-src blob:; "
         "base-uri 'none'; form-action 'none'"
     )
 
