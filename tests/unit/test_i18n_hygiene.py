@@ -28,6 +28,7 @@ TECHNICAL = frozenset(
     AUC MATTR TTR MAD JSON CSV UTF MB ID pandas LaTeX JavaScript Unicode token tokens id ids nat U FFFD emoji qrm forensics
     p n ln log exp k t T A B C D E X x R w kv flips gram zlib RFC ISA L math verify arXiv NoWait Distill Qwen
     Wilson Tango McNemar Holm Aalen Johansen Brookmeyer Crowley Kaplan Meier Benjamini Hochberg Wang
+    Student Markdown KV LM MLP attention head MXFP AWQ bit g W
     GPTQ KVQuant MATH AIME DeepSeek boxed answered concluded tight medium sparse scaled pseudo other is
     Wait wait but hmm so actually perhaps maybe alternatively however again therefore thus hence let me hold on double
     check alternative another oh now ah any
