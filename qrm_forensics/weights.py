@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from qrm_forensics.errors import InputError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 MANIFEST = "recipe.json"
@@ -51,6 +52,14 @@ class Checkpoint:
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {name: entry.shape for name, entry in self.entries.items()}
+
+    def dtype(self, name: str) -> torch.dtype:
+        """How a tensor is stored, as torch calls it."""
+        from safetensors import safe_open
+
+        with safe_open(self.entries[name].file, framework="pt") as file:
+            found: torch.dtype = file.get_slice(name)[:0].dtype
+        return found
 
     def tensor(self, name: str) -> Tensor:
         """One tensor on the CPU, in its stored dtype."""

@@ -54,6 +54,10 @@ QUANTIZERS = {
     "rtn": "qrm_forensics.quantize.rtn:RTN",
     "awq": "qrm_forensics.quantize.awq:AWQ",
     "gptq": "qrm_forensics.quantize.gptq:GPTQ",
+    "kvquant_star": "qrm_forensics.quantize.kvquant_star:KVQuantStar",
+    "mxfp4": "qrm_forensics.quantize.mxfp4:MXFP4",
+    "quarot": "qrm_forensics.quantize.quarot:QuaRot",
+    "smoothquant": "qrm_forensics.quantize.smoothquant:SmoothQuant",
 }
 
 

@@ -72,9 +72,15 @@ class AWQ:
                 "arithmetic": str(dtype).removeprefix("torch."),
             }
         )
+        skipped = recipe.skipped(model.layers)
         stream = LayerStream(source, job.calibration, dtype)
         for index in range(model.layers):
             layer = stream.layer(index)
+            if index in skipped:
+                stream.advance(layer)
+                stream.release(index)
+                job.progress(index + 1, model.layers)
+                continue
             inputs: dict[str, list[Tensor]] = {stage.linears[0]: [] for stage in model.stages}
             arguments = stream.arguments
             stream.advance(layer, {name: found.append for name, found in inputs.items()})

@@ -64,8 +64,10 @@ class Quantizer(Protocol):
         """Make it.  Raises InputError where the source does not fit the recipe."""
 
 
-def group_sizes(recipe: Recipe, model: ModelMap, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
-    """The group size of every linear of every layer, by full module name.
+def group_sizes(
+    recipe: Recipe, model: ModelMap, shapes: Mapping[str, tuple[int, ...]], *, rows: bool = False
+) -> dict[str, int]:
+    """The group size of every linear of every layer, by full module name; ``rows``: whole rows, whatever the recipe says.
 
     -1 means a whole row, except for row-parallel linears (o_proj, down_proj) with ``quant_shards`` k > 1,
     where it is a k-th of a row, as the scales of a checkpoint made for k ranks are.  Raises InputError that
@@ -78,7 +80,7 @@ def group_sizes(recipe: Recipe, model: ModelMap, shapes: Mapping[str, tuple[int,
                 module = model.name(layer, linear)
                 columns = shapes[f"{module}.weight"][1]
                 shards = recipe.quant_shards if linear in model.row_parallel else 1
-                size = recipe.group_size
+                size = -1 if rows else recipe.group_size
                 assert size is not None, "grouped methods always carry a group size"
                 if size == -1:
                     if columns % shards:

@@ -28,10 +28,16 @@ class LayerStream:
 
     The model is loaded in its stored dtype on the CPU; layers and hidden states are moved to ``device``
     (the first CUDA device, if there is one) in ``dtype``.  Padding is never needed, as all windows
-    are equally long.
+    are equally long.  ``prepare`` may change the loaded model before the first token goes through.
     """
 
-    def __init__(self, source: Checkpoint, calibration: Calibration, dtype: Any) -> None:
+    def __init__(
+        self,
+        source: Checkpoint,
+        calibration: Calibration,
+        dtype: Any,
+        prepare: Callable[[nn.Module], None] | None = None,
+    ) -> None:
         import torch
         from transformers import AutoModelForCausalLM
 
@@ -48,6 +54,8 @@ class LayerStream:
                 str(source.folder), dtype="auto", attn_implementation="sdpa", local_files_only=True
             )
         self._model = model.eval().requires_grad_(False)
+        if prepare is not None:
+            prepare(self._model)
         ids = torch.from_numpy(calibration.token_ids).long()
         self.batches: list[Tensor] = []
         self.arguments: list[dict[str, Any]] = []

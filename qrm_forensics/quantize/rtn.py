@@ -29,8 +29,9 @@ class RTN:
         groups = group_sizes(recipe, model, source.shapes)
         assert recipe.weight_bits is not None
         outcome = Outcome(settings={"range": "min and max of the group, including 0", "arithmetic": "float32"})
+        skipped = recipe.skipped(model.layers)
         for layer in range(model.layers):
-            for linear in model.linears:
+            for linear in model.linears if layer not in skipped else ():
                 module = model.name(layer, linear)
                 stored = source.tensor(f"{module}.weight")
                 weight = stored.float()

@@ -8,6 +8,7 @@ once, as a quantized cache would do, and a forward pass without a cache computes
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from qrm_forensics.errors import InputError
 from qrm_forensics.runtime import hadamard
 from qrm_forensics.runtime.rounding import fake_quantize
-from qrm_forensics.runtime.spec import CacheSpec, LinearSpec, RuntimeSpec, Transform, read_runtime
+from qrm_forensics.runtime.spec import CacheSpec, LinearSpec, RuntimeSpec, Transform, plain_config, read_runtime
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -35,9 +36,9 @@ def load_model(path: str, *, revision: str | None = None, **options: Any) -> Any
     found = read_runtime(Path(path)) if Path(path).is_dir() else None
     if found is None:
         return AutoModelForCausalLM.from_pretrained(path, revision=revision, **options)
-    config = AutoConfig.from_pretrained(path, revision=revision)
-    del config.quantization_config  # ours; transformers would refuse it
-    model = AutoModelForCausalLM.from_pretrained(path, revision=revision, config=config, **options)
+    entries = plain_config(json.loads((Path(path) / "config.json").read_text(encoding="utf-8")))
+    config = AutoConfig.for_model(entries.pop("model_type"), **entries)
+    model = AutoModelForCausalLM.from_pretrained(path, config=config, **options)
     attach(model, *found)
     return model
 

@@ -2,8 +2,9 @@
 
 One description for every engine.  It lies beside the weights as ``runtime.json``, its tensors in
 ``runtime.tensors``.  A checkpoint without them is an ordinary one.  A checkpoint with them is
-garbage to an engine that does not read them, so ``config.json`` then names the quantization method ``qrm``, which
-transformers and vLLM refuse unless somebody has taught them.
+garbage to an engine that does not read them, so ``config.json`` then names the quantization method ``qrm`` and a model type
+like ``qrm_qwen2``, which engines refuse unless somebody has taught them.  (transformers only warns of a method that it does not
+know, and goes on; a model type that it does not know stops it.)
 
 Order of events, for the inputs ``x`` of a linear: transforms, one after the other; rounding; product.
 For keys: with ``position == "before_rope"`` they are rounded as ``k_proj`` (or, where there is one, the norm behind it)
@@ -30,6 +31,8 @@ FORMAT = 1
 FILE, TENSORS = RUNTIME_FILES
 #: ``quantization_config.quant_method`` of a checkpoint that needs its runtime description.
 QUANT_METHOD = "qrm"
+#: Put in front of ``model_type`` of such a checkpoint.
+TYPE_PREFIX = "qrm_"
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,6 +193,7 @@ def write_runtime(folder: Path, spec: RuntimeSpec, tensors: Mapping[str, Tensor]
 
         save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, folder / TENSORS)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config["model_type"] = TYPE_PREFIX + str(config.get("model_type", ""))
     config["quantization_config"] = {"quant_method": QUANT_METHOD, "recipe": spec.recipe, "runtime": FILE}
     (folder / "config.json").write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -219,6 +223,13 @@ def read_runtime(folder: Path) -> tuple[RuntimeSpec, dict[str, Tensor]] | None:
     spec = RuntimeSpec.from_json(file.read_text(encoding="utf-8"), str(file))
     _belongs(folder, spec)
     return spec, _tensors(folder, spec)
+
+
+def plain_config(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries of ``config.json`` as they would be without our marks."""
+    plain = {key: value for key, value in config.items() if key != "quantization_config"}
+    plain["model_type"] = str(plain.get("model_type", "")).removeprefix(TYPE_PREFIX)
+    return plain
 
 
 def _belongs(folder: Path, spec: RuntimeSpec) -> None:
