@@ -76,7 +76,12 @@ class Types:
 
 def types_of(scan: Scan) -> Types:
     t = scan.tokens
-    return Types(*types_kernel(scan.data, t.ids, t.low, t.kinds, t.starts, t.ends, t.numbered, t.first, t.times))
+    return Types(
+        *types_kernel(
+            *(scan.data, t.ids, t.low, t.kinds, t.starts, t.ends),
+            *(t.numbered, t.first, t.times, t.folded),
+        )
+    )
 
 
 def problem_hash(benchmark: str | None, problem_id: str | None) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from qrm_forensics.metrics.kernels import hold, inlined
 from qrm_forensics.metrics.scan_kernels import COMMAND, LETTERS
 
 #: Shapes of letter runs: a word of three letters or more, a shorter or all-capital run, a run with letters beyond Latin.
@@ -36,34 +37,31 @@ def _mixed(h):  # type: ignore[no-untyped-def]
     return h if h != np.uint64(0) else np.uint64(1)
 
 
-@njit(cache=True, nogil=True)
-def _shape_and_hash(data, start, end):  # type: ignore[no-untyped-def]
-    """(shape, hash of the ASCII-folded bytes) of a letter run."""
-    h = np.uint64(0xCBF29CE484222325)
+@inlined
+def _shape(data, start, end):  # type: ignore[no-untyped-def]
+    """The shape of a letter run."""
     letters = 0
     small = False
     k = start
     while k < end:
-        b = data[k]
-        if b < 0x80:
-            if b >= 0x61:
-                small = True
-            h = (h ^ np.uint64(b | 0x20)) * np.uint64(0x100000001B3)
-            k += 1
-        elif 0xC3 <= b <= 0xC9 and k + 1 < end:  # U+00C0 to U+027F
-            small = True
-            h = (h ^ np.uint64(b)) * np.uint64(0x100000001B3)
-            h = (h ^ np.uint64(data[k + 1])) * np.uint64(0x100000001B3)
-            k += 2
-        elif b == 0xE1 and k + 2 < end and 0xB8 <= data[k + 1] <= 0xBB:  # U+1E00 to U+1EFF
-            small = True
-            for j in range(k, k + 3):
-                h = (h ^ np.uint64(data[j])) * np.uint64(0x100000001B3)
-            k += 3
-        else:
-            return FOREIGN, np.uint64(0)
+        b = data[np.uint64(k)]
+        k += 1
         letters += 1
-    return WORD if letters >= 3 and small else SHORT, _mixed(h)
+        if b < 0x80:
+            small |= b >= 0x61
+        elif 0xC3 <= b <= 0xC9 and k < end:  # U+00C0 to U+027F
+            small = True
+            k += 1
+        elif b == 0xE1 and k + 1 < end and 0xB8 <= data[k] <= 0xBB:  # U+1E00 to U+1EFF
+            small = True
+            k += 2
+        else:
+            letters = -1
+            break
+    hold(data)
+    if letters < 0:
+        return FOREIGN
+    return WORD if letters >= 3 and small else SHORT
 
 
 @njit(cache=True, nogil=True)
@@ -83,7 +81,7 @@ def in_environment(data, kinds, ends, i):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, nogil=True)
-def types_kernel(data, ids, low, kinds, starts, ends, numbered, first, times):  # type: ignore[no-untyped-def]
+def types_kernel(data, ids, low, kinds, starts, ends, numbered, first, times, folded):  # type: ignore[no-untyped-def]
     """The different Latin letter runs of a response, case folded.
 
     Returns (hashes (t,) uint64, words (t,) int32: occurrences as a word, runs (t,) int32: occurrences in all,
@@ -108,13 +106,13 @@ def types_kernel(data, ids, low, kinds, starts, ends, numbered, first, times):  
         count = times[name - 128]
         if kinds[i] != LETTERS:
             continue
-        found, h = _shape_and_hash(data, starts[i], ends[i])
+        found = _shape(data, starts[i], ends[i])
         shape[name] = found
         if found == FOREIGN:
             continue
         if type_of_low[low[i]] < 0:
             type_of_low[low[i]] = types
-            hashes[types] = h
+            hashes[types] = _mixed(folded[low[i] - 128])
             types += 1
         t = type_of_low[low[i]]
         type_of[name] = t

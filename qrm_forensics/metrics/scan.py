@@ -46,7 +46,7 @@ class Tokens:
 
     Single ASCII characters but letters have their own number as id.  The other tokens, ``numbered`` (k,) of
     them, have ids from 128 on, in order of first appearance: id 128 + t is first that of token ``first[t]``, and
-    ``times[t]`` tokens have it.
+    ``times[t]`` tokens have it.  ``folded[l]`` stands for the text, in lower case, of low id 128 + l, in any response.
     """
 
     ids: Ints
@@ -58,6 +58,7 @@ class Tokens:
     numbered: Ints
     first: Ints
     times: Ints
+    folded: npt.NDArray[np.uint64]
 
 
 @dataclass(frozen=True, slots=True)

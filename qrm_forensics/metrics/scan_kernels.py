@@ -390,9 +390,9 @@ def _flags(data, i, n, classes):  # type: ignore[no-untyped-def]
 
 @njit(cache=True, nogil=True)
 def tokens_kernel(data, classes, known, codes):  # type: ignore[no-untyped-def]
-    """(ids, low ids, starts, ends, kinds, codes), one entry per pseudo-token; (numbered, first, times) of those that are no
-    single ASCII character but letters: their tokens, and of each number from 128 on the first token and how many; (starts,
-    ends) of the words.
+    """(ids, low ids, starts, ends, kinds, codes), one entry per pseudo-token; (numbered, first, times, folded) of those that are no
+    single ASCII character but letters: their tokens; of each number from 128 on the first token and how many; of each low
+    one a key of the text in lower case; (starts, ends) of the words.
 
     Single ASCII characters but letters are their own number (0 to 127); everything else is numbered from 128.
     """
@@ -533,6 +533,7 @@ def tokens_kernel(data, classes, known, codes):  # type: ignore[no-untyped-def]
         numbered[:room].copy(),
         first_token[:n_types].copy(),
         times[:n_types].copy(),
+        of_low[:n_low].copy(),
         word_starts[:n_words],
         word_ends[:n_words],
     )
