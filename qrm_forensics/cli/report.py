@@ -38,6 +38,14 @@ RUNS = Path("runs")
     type=click.Path(path_type=Path, dir_okay=False),
     help="Render a context.json again, instead of a RUN (default for --out: its folder).",
 )
+@click.option(
+    "--trace-budget-mb",
+    type=click.FloatRange(min=0),
+    default=25.0,
+    show_default=True,
+    help="Compressed responses that come to more go to files beside the HTML file.",
+)
+@click.option("--all-in-one", is_flag=True, help="Keep all responses inside the HTML file, however large it gets.")
 @click.option("--open", "open_it", is_flag=True, help="Open the report in the browser.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
 def report(
@@ -47,6 +55,8 @@ def report(
     out: Path | None,
     templates: Path | None,
     context_file: Path | None,
+    trace_budget_mb: float,
+    all_in_one: bool,
     open_it: bool,
     as_json: bool,
 ) -> None:
@@ -55,6 +65,7 @@ def report(
     RUN left out means the newest run under runs/.
     """
     from qrm_forensics.report.i18n import MissingMessage
+    from qrm_forensics.report.reader.page import FOLDER
     from qrm_forensics.report.render import FORMATS, render
 
     chosen = [f.strip() for f in formats.split(",") if f.strip()]
@@ -63,17 +74,25 @@ def report(
     context, target = _read(run_folder, context_file, responses=bool({"html", "json"} & set(chosen)))
     target = out or target
     try:
-        written = render(context, list(languages) or ["en"], target, formats=chosen, templates=templates)
+        budget = None if all_in_one else trace_budget_mb
+        written = render(
+            *(context, list(languages) or ["en"], target), formats=chosen, templates=templates, trace_budget_mb=budget
+        )
     except MissingMessage as error:
         if context_file is None:
             raise
         raise InputError(f"{context_file}: {error.args[0]}; write the file again from its run") from error
-    pages = [p for p in written if p.suffix == ".html"]
+    pages = [p for p in written if p.suffix == ".html" and p.parent.name != FOLDER]
     if as_json:
         click.echo(json.dumps({"report": str(target), "files": [str(p) for p in written]}, ensure_ascii=False))
     else:
         for path in pages or written:
             click.echo(str(path))
+        if pages and context.reader is not None:
+            beside = any(p.parent.name == FOLDER for p in written)
+            where = f"in {target / FOLDER}, which belongs beside it" if beside else "inside it"
+            limit = "no budget" if budget is None else f"budget {budget:g} MB"
+            click.echo(f"responses: {context.reader.packed_bytes / 1e6:.1f} MB compressed, {where} ({limit})", err=True)
     if open_it and pages:
         click.launch(str(pages[0].resolve()))
 
