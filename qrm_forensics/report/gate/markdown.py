@@ -214,7 +214,7 @@ def _flip_row(row: Row, t: GateTexts, links: ReportLinks | None) -> tuple[str, .
         length = t.say("length_of", baseline=was, candidate=now, unit=t.say(f"unit.{unit}"))
     return (
         f"[{problem}]({_target(target)})" if target else problem,
-        md_text(", ".join(t.policy(scorer) for scorer in row["scorers"])),
+        md_text(t.listed(t.policy(scorer) for scorer in row["scorers"])),
         " · ".join(md_code(row[k]) for k in ("subject", "level") if row[k] is not None) or ABSENT,
         md_text(_side(row, "baseline", t)),
         md_text(_side(row, "candidate", t)),

@@ -89,7 +89,7 @@ def _checks(c: Comparison, t: GateTexts) -> str:
         elif check.severity is Severity.WARNS:
             unknown.append(name)
     if unknown:
-        lines.append(_wrapped(t.say("unchecked", names=", ".join(unknown))))
+        lines.append(_wrapped(t.say("unchecked", names=t.listed(unknown))))
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ catalogue, as ``gate.reason.<key>`` with the same slots in Python's format synta
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -58,6 +58,10 @@ class GateTexts:
     def aside(self, text: str, detail: str) -> str:
         """``text`` with ``detail`` in the parentheses of the language; ``text`` alone where there is no detail."""
         return self.texts.messages["gate.aside"].format(text=text, detail=detail) if detail else text
+
+    def listed(self, names: Iterable[str]) -> str:
+        """``names`` one after the other, with the comma of the language."""
+        return self.texts.messages["gate.joint"].join(names)
 
     def told(self, name: str, text: str) -> str:
         """``name``, the colon of the language, and ``text``."""
