@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import pyarrow as pa
@@ -125,13 +125,31 @@ def _typed(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
 
 
 # ---------------------------------------------------------------------------- the facts
+class MadeWith(NamedTuple):
+    """How the responses of a run were asked for and made, as in :class:`Facts`; None where that is not known."""
+
+    sampling: dict[str, str] | None
+    max_new_tokens: int | None
+    engine: str | None
+
+
+def made_with(store: Store) -> MadeWith:
+    study = store.study
+    settings = study["request"].get("study")
+    sampling: dict[str, Any] | None = settings.get("sampling") if isinstance(settings, dict) else None
+    return MadeWith(
+        None if sampling is None else {k: f"{v:g}" for k, v in sampling.items() if k in _DECODING},
+        None if sampling is None else int(sampling["max_new_tokens"]),
+        _engine(run for run in study["runs"] if run.get("traces_made")),
+    )
+
+
 def _facts(store: Store, variant: Variant, items: pd.DataFrame) -> Facts:
     study = store.study
     request: dict[str, Any] = study["request"]
     runs: list[dict[str, Any]] = study["runs"]
     made = [run for run in runs if run.get("traces_made")]
-    settings = request.get("study")
-    sampling: dict[str, Any] | None = settings.get("sampling") if isinstance(settings, dict) else None
+    how = made_with(store)
     kind: SideKind = "run" if request.get("kind") == "run" else "import" if has_responses(store) else "scores"
     return Facts(
         name=variant.id,
@@ -140,10 +158,10 @@ def _facts(store: Store, variant: Variant, items: pd.DataFrame) -> Facts:
         variant=variant.id,
         recipe=variant.recipe,
         model=variant.model,
-        sampling=None if sampling is None else {k: f"{v:g}" for k, v in sampling.items() if k in _DECODING},
-        max_new_tokens=None if sampling is None else int(sampling["max_new_tokens"]),
+        sampling=how.sampling,
+        max_new_tokens=how.max_new_tokens,
         scorer=_scorer(store, variant.id),
-        engine=_engine(made),
+        engine=how.engine,
         # Importing is not making: when imported responses were made is not known.
         created=max((str(run["ended"]) for run in made if run.get("ended")), default=None) if kind == "run" else None,
         request_hash=str(study["request_hash"]),

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pyarrow as pa
 
 from qrm_forensics.compare.comparability import Check, CheckStatus, Severity, check
+from qrm_forensics.compare.items import Facts, Side, items_frame, short_hash
 from qrm_forensics.compare.rules import DEFAULT
-from qrm_forensics.compare.run_side import run_side
-from qrm_forensics.records import Finish, Status
+from qrm_forensics.compare.run_side import MadeWith, made_with
+from qrm_forensics.records import TRACE_KEY, Finish, Status
 from qrm_forensics.report.claims import Ledger, count, where
 from qrm_forensics.report.data import RunData
 from qrm_forensics.report.model import HealthItem
@@ -40,13 +42,41 @@ def _alike(run: RunData, compared: Mapping[str, Mapping[str, str]]) -> list[Heal
                 pairs.setdefault((reference, variant), set()).add(benchmark)
     if not pairs:
         return [HealthItem("comparison", "unknown", Sentence("health.comparison.none"))]
-    sides = {v: run_side(run.store, v) for v in dict.fromkeys(v for pair in pairs for v in pair)}
+    how = made_with(run.store)
+    sides = {v: _side(run, v, how) for v in dict.fromkeys(v for pair in pairs for v in pair)}
     found: dict[str, list[tuple[str, Check]]] = {name: [] for name in SAME}
     for (reference, variant), benchmarks in pairs.items():
         for c in check(sides[reference], sides[variant]).checks:
             if c.name in found and (c.benchmark is None or c.benchmark in benchmarks):
                 found[c.name].append((variant, c))
     return [_worst(name, checks) for name, checks in found.items() if checks]
+
+
+def _side(run: RunData, variant: str, how: MadeWith) -> Side:
+    """The variant as a side of a comparison, with what the checks of ``SAME`` look at; the gate's has far more."""
+    keys = [c for c in TRACE_KEY if c != "variant"]
+    asked = run.store.traces([*keys, "prompt"], variant=variant).to_pandas()
+    gold = [run.problems.get((b, p)) for b, p in zip(asked["benchmark"], asked["problem_id"], strict=True)]
+    asked["gold_hash"] = [None if p is None else short_hash(p.gold) for p in gold]
+    asked["prompt_hash"] = [short_hash(text) for text in asked.pop("prompt")]
+    asked["finish"] = ""  # not looked at
+    facts = Facts(
+        name=variant,
+        source=str(run.store.root),
+        kind="run",
+        variant=variant,
+        recipe=None,
+        model=run.variants[variant].model,
+        sampling=how.sampling,
+        max_new_tokens=how.max_new_tokens,
+        scorer=None,
+        engine=how.engine,
+        created=None,
+        request_hash=None,
+        versions={},
+        content_hash="",
+    )
+    return Side(facts, items_frame(pa.Table.from_pandas(asked, preserve_index=False)))
 
 
 def _worst(name: str, checks: Sequence[tuple[str, Check]]) -> HealthItem:
