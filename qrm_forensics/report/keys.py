@@ -187,6 +187,8 @@ CLAIM_NOTES: tuple[str, ...] = (
     "claim.no_interval",  # too few values for an interval
     "claim.description",  # describes a set that was selected; not an estimate, so no interval
     "claim.one_sided",  # known only where it is true: how many are, of all
+    "claim.no_ratio",  # one of the two does not exist, or the lower one is 0
+    "claim.nobody_left",  # no response is observed for that long
     "claim.looping_only",  # describes the responses that loop; says nothing about those that do not
 )
 
@@ -198,6 +200,8 @@ CI_METHODS: tuple[str, ...] = (
     "bootstrap-problems",
     "aalen-johansen",
     "brookmeyer-crowley",
+    "student-t",
+    "kaplan-meier",
 )
 
 #: Measured columns whose shares (true per response) are shown, in the order of display.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from qrm_forensics.compare import Interval
-from qrm_forensics.compare.survival import Ending, time_to_loop
+from qrm_forensics.compare.survival import MARKS, Ending, TimeToLoop, time_to_loop
 from qrm_forensics.errors import StoreError
 from qrm_forensics.metrics.loop_classes import CLASSES
 from qrm_forensics.records import Finish, Status
@@ -117,25 +118,12 @@ def build_onsets(run: RunData, data: BenchmarkData, ledger: Ledger) -> tuple[Ons
         return ()
     found = []
     for variant in data.variants:
-        frame = data.of(variant)
-        frame = frame[frame["loop"].notna()]
-        length = _lengths(frame)
-        frame, length = frame[length > 0], length[length > 0]
+        frame = watched(data, variant)
         if data.is_selected(variant) or not len(frame):
             continue
+        told = onset_times(data, variant)
         onset = frame["loop_onset_token"].to_numpy(np.float64)
-        # an onset that was scaled to model tokens may be rounded to the length itself
-        length = np.maximum(length, np.where(np.isfinite(onset), onset + 1, 0))
-        told = time_to_loop(
-            [None if not np.isfinite(x) else int(x) for x in onset],
-            length.astype(np.int64),
-            _endings(frame),
-            frame["problem"].to_numpy(np.int64),
-        )
-        source: Source = {
-            "table": "+".join(dict.fromkeys(["traces", run.tables["loop_onset_token"], run.tables["n_words"]])),
-            "filter": where(variant=variant, benchmark=data.name),
-        }
+        source = onset_source(run, data, variant)
         name = f"onset/{data.name}/{variant}"
         last = told.looped.steps[-1] if told.looped.steps else None
         incidence = Claim(
@@ -173,6 +161,37 @@ def build_onsets(run: RunData, data: BenchmarkData, ledger: Ledger) -> tuple[Ons
             )
         )
     return tuple(found)
+
+
+def onset_times(data: BenchmarkData, variant: str, marks: Sequence[int] = MARKS) -> TimeToLoop:
+    """The curves of onset of a variant, over its responses whose loops were looked for; raises ValueError for none."""
+    frame = watched(data, variant)
+    onset = frame["loop_onset_token"].to_numpy(np.float64)
+    # an onset that was scaled to model tokens may be rounded to the length itself
+    length = np.maximum(_lengths(frame), np.where(np.isfinite(onset), onset + 1, 0))
+    return time_to_loop(
+        [None if not np.isfinite(x) else int(x) for x in onset],
+        length.astype(np.int64),
+        _endings(frame),
+        frame["problem"].to_numpy(np.int64),
+        marks=marks,
+    )
+
+
+def onset_source(run: RunData, data: BenchmarkData, variant: str) -> Source:
+    """The rows behind the curves of onset of a variant."""
+    return {
+        "table": "+".join(dict.fromkeys(["traces", run.tables["loop_onset_token"], run.tables["n_words"]])),
+        "filter": where(variant=variant, benchmark=data.name),
+    }
+
+
+def watched(data: BenchmarkData, variant: str) -> pd.DataFrame:
+    """Responses that have a length and whose loops were looked for."""
+    frame = data.of(variant)
+    frame = frame[frame["loop"].notna()]
+    seen: pd.DataFrame = frame[_lengths(frame) > 0]
+    return seen
 
 
 def _lengths(frame: pd.DataFrame) -> Any:

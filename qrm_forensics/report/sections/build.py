@@ -8,13 +8,65 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from qrm_forensics.report.sections import severity
+from qrm_forensics.report.sections import (
+    answers,
+    availability,
+    best,
+    better,
+    budget,
+    calibrations,
+    conclusions,
+    deterioration,
+    grid,
+    hypotheses,
+    lengths,
+    levels,
+    markers,
+    methods,
+    onset,
+    origin,
+    patterns,
+    performance,
+    repetition,
+    severity,
+    stability,
+    tokens,
+    totals,
+    tradeoff,
+    trajectory,
+)
 from qrm_forensics.report.sections.material import Material
 from qrm_forensics.report.sections.model import Section
 
 Builder = Callable[[Material], Iterable[Section]]
 
-BUILDERS: tuple[Builder, ...] = (severity.build,)
+BUILDERS: tuple[Builder, ...] = (
+    best.build,
+    grid.build,
+    methods.build,
+    conclusions.build,
+    performance.build,
+    levels.build,
+    tradeoff.build,
+    budget.build,
+    calibrations.build,
+    better.build,
+    stability.build,
+    origin.build,
+    lengths.build,
+    answers.build,
+    severity.build,
+    patterns.build,
+    onset.build,
+    markers.build,
+    deterioration.build,
+    trajectory.build,
+    repetition.build,
+    tokens.build,
+    hypotheses.build,
+    totals.build,
+    availability.build,
+)
 
 
 def build_sections(material: Material) -> tuple[Section, ...]:

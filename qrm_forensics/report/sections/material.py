@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from qrm_forensics.report.claims import Ledger
 from qrm_forensics.report.data import BenchmarkData, RunData
@@ -23,10 +24,19 @@ class Material:
     references: dict[str, dict[str, str]]
     evidence: Evidence
     ledger: Ledger
+    #: What builders keep for one another, by name.
+    kept: dict[str, Any] = field(default_factory=dict)
 
     def benchmarks(self) -> Iterator[tuple[BenchmarkData, BenchmarkReport]]:
         for report in self.reports:
             yield self.run.benchmarks[report.name], report
+
+    def known(self, claim_id: str) -> Claim | None:
+        """The claim that is registered under an id, so that it need not be made again."""
+        try:
+            return self.ledger.get(claim_id)
+        except KeyError:
+            return None
 
     def add(self, claim: Claim) -> Claim:
         return self.ledger.add(claim)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from qrm_forensics.report.claims import count, where
 from qrm_forensics.report.data import BenchmarkData
-from qrm_forensics.report.nouns import Claim, Sentence
+from qrm_forensics.report.nouns import Claim, Sentence, Unit
 from qrm_forensics.report.sections.material import Material
 from qrm_forensics.report.sections.model import Chart, Column, Look, Part, Section, Series, Table
 
@@ -33,10 +33,7 @@ def build(material: Material) -> Iterable[Section]:
 
 def band_names() -> tuple[Sentence, ...]:
     """``0-49`` … ``1,000 or more`` as sentences with the ends as slots."""
-    closed = [
-        Sentence("severity.band", {"low": f"{low:,}", "high": f"{high - 1:,}"})
-        for low, high in pairwise(BANDS)
-    ]
+    closed = [Sentence("severity.band", {"low": f"{low:,}", "high": f"{high - 1:,}"}) for low, high in pairwise(BANDS)]
     return (*closed, Sentence("severity.band_open", {"low": f"{BANDS[-1]:,}"}))
 
 
@@ -46,7 +43,6 @@ def _section(material: Material, data: BenchmarkData) -> Section | None:
     if not shown:
         return None
     names = band_names()
-    worst = max(shown, key=lambda v: float(shown[v][-2].value or 0) / float(shown[v][-1].value or 1))
     heads = (
         Column("variant", Sentence("ui.variant")),
         *(Column(f"from_{low}", name, "share") for low, name in zip(BANDS, names, strict=True)),
@@ -62,7 +58,7 @@ def _section(material: Material, data: BenchmarkData) -> Section | None:
             Series(name, tuple(shown), tuple(float(counts[i].value or 0) for counts in shown.values()))
             for i, name in enumerate(names)
         ),
-        y_unit=shown[worst][-1].unit,
+        y_unit=Unit.COUNT,
         horizontal=True,
     )
     return Section(
@@ -70,17 +66,7 @@ def _section(material: Material, data: BenchmarkData) -> Section | None:
         part=Part.FAILURES,
         benchmark=data.name,
         title=Sentence("severity.title"),
-        answer=(
-            Sentence(
-                "severity.answer",
-                {
-                    "variant": worst,
-                    "most": shown[worst][-2],
-                    "not_right": shown[worst][-1],
-                    "low": f"{BANDS[-1]:,}",
-                },
-            ),
-        ),
+        answer=(_answer(data, shown),),
         charts=(chart,),
         tables=(
             Table(
@@ -93,8 +79,28 @@ def _section(material: Material, data: BenchmarkData) -> Section | None:
     )
 
 
+def _answer(data: BenchmarkData, shown: dict[str, list[Claim]]) -> Sentence:
+    """Of the variant that reaches the highest band, with the most of its responses there; unselected ones first."""
+
+    def reached(variant: str) -> int:
+        return max((i for i, claim in enumerate(shown[variant][:-1]) if claim.value), default=0)
+
+    def weight(variant: str) -> tuple[bool, int, float]:
+        counts, top = shown[variant], reached(variant)
+        share = float(counts[top].value or 0) / float(counts[-1].value or 1)
+        return not data.is_selected(variant), top, share if top else float(counts[-1].value or 0)
+
+    worst = max(shown, key=weight)
+    top = reached(worst)
+    slots: dict[str, Claim | str] = {"variant": worst, "not_right": shown[worst][-1]}
+    if top == 0:
+        return Sentence("severity.answer_low", slots | {"high": f"{BANDS[1]:,}"})
+    slots |= {"most": shown[worst][top], "low": f"{BANDS[top]:,}"}
+    return Sentence("severity.answer_counts" if data.is_selected(worst) else "severity.answer", slots, "warning")
+
+
 def _counts(material: Material, data: BenchmarkData, variant: str) -> list[Claim]:
-    """A claim per band, then how many are not right and measured."""
+    """A claim per band (of a selected set without a denominator), then how many are not right and measured."""
     run = material.run
     frame = data.of(variant)
     values: pd.Series[float] = frame.loc[frame[f"right:{run.policy}"] == 0, COLUMN].dropna()
@@ -106,7 +112,12 @@ def _counts(material: Material, data: BenchmarkData, variant: str) -> list[Claim
         inside = (values >= low) & (values < high) if high is not None else values >= low
         rows = f"{at} and {COLUMN} >= {low}" + (f" and {COLUMN} < {high}" if high is not None else "")
         found.append(
-            count(f"{name}/{low}", int(inside.sum()), "definition.severity", of=len(values), table=table, filter=rows)
+            count(
+                *(f"{name}/{low}", int(inside.sum()), "definition.severity"),
+                of=None if data.is_selected(variant) else len(values),
+                table=table,
+                filter=rows,
+            )
         )
     found.append(
         count(
