@@ -127,10 +127,10 @@ def _highest(material: Material) -> Iterator[Advice]:
 _NAMED = ("highest", "memory", "method", "loops")
 
 
-def _advice(rule: str, given: bool, slots: dict[str, Claim | str]) -> Advice:
-    """The evidence of ``keep_weights`` and ``keep_kv`` is worded alike."""
+def _advice(rule: str, given: bool, slots: dict[str, Claim | str], reason: str = "not") -> Advice:
+    """The evidence of ``keep_weights`` and ``keep_kv`` is worded alike.  ``reason``: why it is not given."""
     text = f"advice.{rule}" if given or rule not in _NAMED else f"advice.{rule}_rule"
-    evidence = f"advice.{rule.partition('_')[0]}.{'because' if given else 'not'}"
+    evidence = f"advice.{rule.partition('_')[0]}.{'because' if given else reason}"
     return Advice(rule, given, Sentence(text, slots), Sentence(evidence, slots))
 
 
@@ -157,7 +157,11 @@ def _groups(material: Material, kept: dict[str, list[Kept]]) -> Iterator[Advice]
         losses = {v: _loss(material, v) for v in variants}
         avoid = all(loss is not None for loss in losses.values())
         if not avoid:
-            yield _advice(f"keep_{kind}", keeps, slots | _kept_slots(weakest))
+            # an interval that lies below the margin says more than that equivalence was not shown
+            reason = (
+                "lower" if weakest.difference.ci_high is not None and weakest.difference.ci_high < -MARGIN else "not"
+            )
+            yield _advice(f"keep_{kind}", keeps, slots | _kept_slots(weakest), reason)
         if not keeps:
             yield _avoid(material, f"avoid_{kind}", slots, losses)
 

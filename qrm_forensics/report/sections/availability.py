@@ -57,8 +57,9 @@ def _files(material: Material) -> Iterator[tuple[str, str]]:
     yield "traces", "traces/<variant>/<benchmark>/part-*.parquet"
     if run.store.verdicts().num_rows:
         yield "verdicts", "verdicts/<policy>/<variant>/<benchmark>.parquet"
-    for metric, version in run.metrics:
-        yield "measures", f"measures/{metric}.v{version}/<variant>/<benchmark>.parquet"
+    if run.metrics:
+        names = ",".join(f"{metric}.v{version}" for metric, version in run.metrics)
+        yield "measures", f"measures/{{{names}}}/<variant>/<benchmark>.parquet"
     if (run.store.root / "analyses").is_dir():
         yield "analyses", "analyses/<name>.json"
     if (run.store.root / "checkpoints").is_dir():

@@ -32,8 +32,8 @@ def _section(material: Material, data: BenchmarkData, pairs: list[Pair]) -> Sect
         Column("variant", Sentence("ui.variant")),
         Column("reference", Sentence("ui.reference")),
         Column("problems", Sentence("better.problems")),
-        Column("gained", Sentence("better.gained"), "share"),
-        Column("lost", Sentence("better.lost"), "share"),
+        Column("gained", Sentence("better.gained"), "fraction"),
+        Column("lost", Sentence("better.lost"), "fraction"),
         Column("by_chance", Sentence("better.by_chance")),
         Column("p", Sentence("better.p")),
         Column("told_apart", Sentence("better.more")),
@@ -62,7 +62,7 @@ def _section(material: Material, data: BenchmarkData, pairs: list[Pair]) -> Sect
         )
     most = max(pairs, key=lambda p: float(p.gained.value or 0))
     none = Sentence(
-        "better.answer_none",
+        "better.answer_none" if most.gained.value else "better.answer_zero",
         {"variant": most.variant, "reference": most.reference, "gained": most.gained, "lost": most.lost},
     )
     gained = _by_problem(data, pairs)

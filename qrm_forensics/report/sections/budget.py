@@ -69,7 +69,7 @@ def _section(material: Material, data: BenchmarkData, quantity: Quantity, shown:
         charts=(
             Chart(
                 name="budget",
-                look=Look.STEPS,
+                look=Look.LINES,
                 title=Sentence("budget.chart"),
                 x_title=Sentence(f"budget.{quantity.name}"),
                 y_title=Sentence("performance.accuracy"),

@@ -10,7 +10,7 @@ from scipy.stats import linregress, t
 from qrm_forensics.compare import Interval, holm
 from qrm_forensics.report.claims import Source, where, with_interval
 from qrm_forensics.report.data import BenchmarkData
-from qrm_forensics.report.model import BenchmarkReport, Category
+from qrm_forensics.report.model import Category
 from qrm_forensics.report.nouns import Claim, Sentence, Unit
 from qrm_forensics.report.pairs import shared_rows
 from qrm_forensics.report.sections.material import Material
@@ -20,12 +20,13 @@ from qrm_forensics.report.significance import ALPHA
 
 
 def build(material: Material) -> Iterable[Section]:
-    """Two sections per benchmark whose problems have at least two levels."""
+    """Two sections per benchmark whose problems have at least two levels, over the variants that nobody selected for."""
     for data, report in material.benchmarks():
         levels = [c for c in report.categories if c.dimension == "level"]
-        if len(levels) > 1:
-            yield _accuracy(material, data, report, levels)
-            length = _length(material, data, levels)
+        shown = [v for v in data.variants if not data.is_selected(v)]
+        if len(levels) > 1 and shown:
+            yield _accuracy(material, data, levels, shown)
+            length = _length(material, data, levels, shown)
             if length is not None:
                 yield length
 
@@ -34,12 +35,9 @@ def _level_columns(levels: list[Category]) -> tuple[Column, ...]:
     return tuple(Column(f"level_{c.name}", Sentence("levels.level", {"level": c.name}), "ci") for c in levels)
 
 
-def _accuracy(material: Material, data: BenchmarkData, report: BenchmarkReport, levels: list[Category]) -> Section:
+def _accuracy(material: Material, data: BenchmarkData, levels: list[Category], shown: list[str]) -> Section:
     policy = material.run.policy
-    values = {
-        v: [next((r.accuracy[policy] or r.correct[policy] for r in c.rows if r.variant == v), None) for c in levels]
-        for v in data.variants
-    }
+    values = {v: [next((r.accuracy[policy] for r in c.rows if r.variant == v), None) for c in levels] for v in shown}
     trends = _trends(material, data)
     columns = (
         Column("variant", Sentence("ui.variant")),
@@ -48,13 +46,13 @@ def _accuracy(material: Material, data: BenchmarkData, report: BenchmarkReport, 
         Column("p", Sentence("best.p")),
     )
     rows = tuple((v, *claims, *trends.get(v, (None, None))) for v, claims in values.items())
-    counts: tuple[Value, ...] = (Sentence("levels.problems"), *(_largest(c) for c in levels), None, None)
+    counts: tuple[Value, ...] = (Sentence("levels.problems"), *(_largest(c, shown) for c in levels), None, None)
     return Section(
         name="levels",
         part=Part.RESULTS,
         benchmark=data.name,
         title=Sentence("levels.title"),
-        answer=_answer(data, report, trends),
+        answer=_answer(trends),
         charts=_lines(
             "accuracy", Sentence("levels.chart"), Sentence("performance.accuracy"), levels, values, Unit.SHARE
         ),
@@ -62,9 +60,11 @@ def _accuracy(material: Material, data: BenchmarkData, report: BenchmarkReport, 
     )
 
 
-def _largest(category: Category) -> Claim:
+def _largest(category: Category, shown: list[str]) -> Claim | None:
     """Responses of the variant that answered most of the level."""
-    return max((r.n for r in category.rows), key=lambda claim: float(claim.value or 0))
+    return max(
+        (r.n for r in category.rows if r.variant in shown), key=lambda claim: float(claim.value or 0), default=None
+    )
 
 
 def _trends(material: Material, data: BenchmarkData) -> dict[str, tuple[Claim, Claim]]:
@@ -119,9 +119,7 @@ def _level_numbers(data: BenchmarkData) -> Mapping[str, float]:
     return {str(i): numbers[str(level)] for i, level in zip(own["problem_id"], own["level"], strict=True)}
 
 
-def _answer(
-    data: BenchmarkData, report: BenchmarkReport, trends: Mapping[str, tuple[Claim, Claim]]
-) -> tuple[Sentence, ...]:
+def _answer(trends: Mapping[str, tuple[Claim, Claim]]) -> tuple[Sentence, ...]:
     if not trends:
         return (Sentence("levels.answer_none"),)
     told = [v for v, (_, p) in trends.items() if float(p.value or 0) <= ALPHA]
@@ -139,13 +137,13 @@ def _answer(
     )
 
 
-def _length(material: Material, data: BenchmarkData, levels: list[Category]) -> Section | None:
+def _length(material: Material, data: BenchmarkData, levels: list[Category], shown: list[str]) -> Section | None:
     quantity = next((q for q in (TOKENS, WORDS) if q.column(material.run, data)), None)
     if quantity is None:
         return None
-    values = {v: [_mean(material, data, v, c.name, quantity) for c in levels] for v in data.variants}
+    values = {v: [_mean(material, data, v, c.name, quantity) for c in levels] for v in shown}
     columns = (Column("variant", Sentence("ui.variant")), *_level_columns(levels))
-    reference = next((v for v in data.variants if not material.run.quantized(v)), data.variants[0])
+    reference = next((v for v in shown if not material.run.quantized(v)), shown[0])
     first, last = values[reference][0], values[reference][-1]
     told = first is not None and last is not None and first.value is not None and last.value is not None
     return Section(
@@ -183,7 +181,6 @@ def _mean(material: Material, data: BenchmarkData, variant: str, level: str, qua
         *(material.run, data, frame, quantity, f"levels/{data.name}/{variant}/{level}/mean_{quantity.name}"),
         where(variant=variant, benchmark=data.name, level=level),
         tables="+problems",
-        selected=data.is_selected(variant),
     )
     return material.add(found) if found is not None and len(frame) else None
 
@@ -196,10 +193,10 @@ def _lines(
     values: Mapping[str, list[Claim | None]],
     unit: Unit,
 ) -> tuple[Chart, ...]:
-    """A line per variant with at least two levels that have a value in ``unit`` (a count of a selected set has none)."""
+    """A line per variant with at least two levels that have a value."""
     series = []
     for variant, claims in values.items():
-        shown = [c if c is not None and c.unit is unit and c.value is not None else None for c in claims]
+        shown = [c if c is not None and c.value is not None else None for c in claims]
         if sum(c is not None for c in shown) > 1:
             series.append(
                 Series(

@@ -157,15 +157,8 @@ def _chart(name: str, known: dict[str, Claim], costs: dict[str, Claim | None]) -
         title=Sentence(f"tradeoff.chart_{name}"),
         x_title=Sentence(f"tradeoff.{name}"),
         y_title=Sentence("performance.accuracy"),
-        series=(
-            Series(
-                Sentence("performance.accuracy"),
-                tuple(priced.values()),
-                tuple(known[v].value for v in priced),
-                tuple(known[v].ci_low for v in priced),
-                tuple(known[v].ci_high for v in priced),
-                tuple(priced),
-            ),
+        series=tuple(
+            Series(v, (x,), (known[v].value,), (known[v].ci_low,), (known[v].ci_high,)) for v, x in priced.items()
         ),
         x_unit=Unit.PLAIN if name == "bits" else Unit.SECONDS,
         y_unit=Unit.SHARE,
