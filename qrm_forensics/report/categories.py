@@ -67,13 +67,30 @@ def build_categories(
             parts.append((group.name, rows, compared))
         tested = [c for _, _, compared in parts for c in compared if c.difference.value is not None]
         adjusted = dict(zip(map(id, tested), holm([c.result.p_value for c in tested]), strict=True))
-        for name, rows, compared in parts:
+        for name, measured, compared in parts:
+            tests = {
+                c.variant: _holm_p(data, dimension, name, c, adjusted, ledger) for c in compared if id(c) in adjusted
+            }
+            rows = [replace(row, p=tests.get(row.variant)) for row in measured]
             sentences = _sentences(run, data, dimension, name, rows, compared, adjusted, ledger)
             if dimension == "topic":  # labels overlap, so that a line for each would say the same several times
                 sentences = tuple(s for s in sentences if s.key == "category.drop")
             widest = max((data.coverage[r.variant] for r in rows), key=_WIDTH.index)
             found.append(Category(data.name, dimension, name, widest, tuple(rows), sentences))
     return tuple(found)
+
+
+def members_of_categories(run: RunData, data: BenchmarkData) -> dict[tuple[str, str], tuple[frozenset[str], str]]:
+    """(dimension, name) of every category -> its problems, and the query that picks their rows."""
+    return {(g.dimension, g.name): (g.problems, g.query) for d in DIMENSIONS for g in _groups(run, data, d)}
+
+
+def _holm_p(
+    data: BenchmarkData, dimension: str, name: str, c: _Compared, adjusted: Mapping[int, float], ledger: Ledger
+) -> Claim:
+    """McNemar's p of a category, adjusted over the categories and variants of its dimension."""
+    place = f"category/holm_p/{data.name}/{dimension}={name}/{c.variant}"
+    return ledger.add(Claim(place, adjusted[id(c)], Unit.P_VALUE, "definition.holm_p", **c.source))
 
 
 def _groups(run: RunData, data: BenchmarkData, dimension: str) -> list[_Group]:
@@ -206,12 +223,11 @@ def _sentences(
     family = f"category/difference/{data.name}/{dimension}="
 
     def holm_p(c: _Compared) -> Claim:
-        name = f"category/holm_p/{place}/{c.variant}"
-        return ledger.add(Claim(name, adjusted[id(c)], Unit.P_VALUE, "definition.holm_p", **c.source))
+        return _holm_p(data, dimension, name, c, adjusted, ledger)
 
     def size() -> Claim:
-        name = f"family/category/{data.name}/{dimension}"
-        return ledger.add(tally(name, len(adjusted), "definition.family", starts=family))
+        family_id = f"family/category/{data.name}/{dimension}"
+        return ledger.add(tally(family_id, len(adjusted), "definition.family", starts=family))
 
     for c in sorted(drops, key=lambda c: c.result.difference):
         sentences.append(

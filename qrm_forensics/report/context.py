@@ -8,7 +8,8 @@ from typing import Any
 from qrm_forensics import __version__
 from qrm_forensics.errors import InsufficientDataError
 from qrm_forensics.report.cases import build_cases
-from qrm_forensics.report.categories import build_categories
+from qrm_forensics.report.categories import build_categories, members_of_categories
+from qrm_forensics.report.category_pages.build import build_pages
 from qrm_forensics.report.cells import build_cell
 from qrm_forensics.report.claims import Ledger
 from qrm_forensics.report.data import BenchmarkData, RunData, load
@@ -91,6 +92,7 @@ def _benchmark(
     loops, loops_total = build_loops(run, data)
     reference = next(iter(compared.values()), None)
     cells = tuple(build_cell(run, data, v, ledger) for v in data.variants)
+    categories = build_categories(run, data, compared, ledger)
     unshared = {v: compared[v] for v, pair in pairs if pair is None}
     return BenchmarkReport(
         name=data.name,
@@ -101,7 +103,7 @@ def _benchmark(
         and (reference == run.store.baseline or not run.quantized(reference)),
         pairs=tuple(pair for _, pair in pairs if pair is not None),
         overlaps=tuple(o for o in overlaps if o is not None),
-        categories=build_categories(run, data, compared, ledger),
+        categories=categories,
         distributions=build_distributions(run, data),
         markers=build_markers(run, data, ledger),
         loops=loops,
@@ -115,6 +117,7 @@ def _benchmark(
         early_warning=build_early_warning(run, data, ledger),
         symptoms=build_symptoms(run, data, ledger),
         unassigned=build_unassigned(run, data, ledger),
+        pages=build_pages(run, data, categories, members_of_categories(run, data), compared, ledger),
     )
 
 

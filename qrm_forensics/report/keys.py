@@ -163,6 +163,24 @@ HEALTH_SENTENCES: dict[str, tuple[str, ...]] = {
     **{f"health.{name}.some": ("count",) for name in ("truncated", "unscored", "tokens", "finish", "errors")},
 }
 
+#: Pages about one subject, level, topic or outcome; ``shown`` is a plain number.
+PAGE_SENTENCES: dict[str, tuple[str, ...]] = {
+    "page.size": ("problems", "responses"),
+    **dict.fromkeys(
+        ("page.outcome.more", "page.outcome.fewer"),
+        ("variant", "reference", "category", "n", "only_variant", "only_reference", "difference", "p", "family"),
+    ),
+    "page.outcome.no_difference": ("category", "comparisons"),
+    **dict.fromkeys(
+        (
+            *("pick.lost_loop", "pick.lost_false_equation", "pick.lost_missing", "pick.lost_other", "pick.gained"),
+            *("pick.longest", "pick.alone_loop", "pick.alone_wrong"),
+            *("pick.ended_lost", "pick.ended_gained", "pick.ended_loop", "pick.ended_shortest", "pick.ended_longest"),
+        ),
+        ("shown", "count"),
+    ),
+}
+
 #: Every sentence there is: key -> slots.
 SENTENCES: dict[str, tuple[str, ...]] = (
     HEADLINES
@@ -173,6 +191,7 @@ SENTENCES: dict[str, tuple[str, ...]] = (
     | EARLY_SENTENCES
     | RULE_SENTENCES
     | HEALTH_SENTENCES
+    | PAGE_SENTENCES
 )
 
 #: ``Claim.note``: why a claim has no value, or what limits it.  No slots.
@@ -316,6 +335,12 @@ DEFINITIONS: tuple[str, ...] = (
     "definition.paired_rate_count",  # shared problems where the column is true for a variant
     "definition.paired_rate_only",  # ... for one of the two only
     "definition.category_n",
+    "definition.page_problems",
+    "definition.page_responses",
+    "definition.page_fits",  # responses of a page that a rule for choosing cases fits
+    "definition.outcome_share",
+    "definition.outcome_difference",
+    "definition.outcome_only",
     "definition.marker",  # 1,000 * occurrences / words, over all words of the responses
     "definition.marker_right",
     "definition.marker_wrong",

@@ -11,6 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from qrm_forensics.records import Coverage, Variant
+from qrm_forensics.report.category_pages.model import CategoryPage
 from qrm_forensics.report.nouns import Claim as Claim
 from qrm_forensics.report.nouns import Sentence as Sentence
 from qrm_forensics.report.nouns import Unit as Unit
@@ -95,7 +96,7 @@ class Overlap:
 
 @dataclass(frozen=True, slots=True)
 class CategoryRow:
-    """One variant inside one category."""
+    """One variant inside one category.  ``p``: of the difference, Holm-adjusted over the dimension."""
 
     variant: str
     n: Claim
@@ -106,6 +107,7 @@ class CategoryRow:
     difference: Claim | None
     rates: dict[str, Claim]
     centres: dict[str, Claim]
+    p: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -315,6 +317,7 @@ class BenchmarkReport:
     early_warning: tuple[Sentence, ...] = ()
     symptoms: tuple[SymptomRow, ...] = ()
     unassigned: tuple[Sentence, ...] = ()
+    pages: tuple[CategoryPage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

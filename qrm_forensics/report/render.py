@@ -28,6 +28,7 @@ from qrm_forensics.errors import InputError
 from qrm_forensics.report import tables
 from qrm_forensics.report.charts import Figure, figures
 from qrm_forensics.report.export_files.context_json import dump_context
+from qrm_forensics.report.export_files.file_names import Names
 from qrm_forensics.report.export_files.images import IMAGES, draw_images
 from qrm_forensics.report.export_files.tables_json import to_json
 from qrm_forensics.report.i18n import Texts, check_languages
@@ -95,7 +96,8 @@ def render(
             files[out / "report.html"] = _html(context, texts, environment, reader)
             files |= {out / name: content for name, content in (reader.files if reader else {}).items()}
         if "md" in wanted:
-            files |= {out / f"report.{code}.md": _markdown(context, t, environment) for code, t in texts.items()}
+            for t in texts.values():
+                files |= {out / name: text for name, text in _markdown(context, t, environment).items()}
     files |= _table_files(context, texts, out / "tables", wanted)
     if "json" in wanted:
         files[out / "context.json"] = dump_context(context)
@@ -209,7 +211,8 @@ def _packed(library: str) -> str:
 # --- Markdown and tables ---------------------------------------------------------------------
 
 
-def _markdown(context: ReportContext, texts: Texts, environment: Environment) -> str:
+def _markdown(context: ReportContext, texts: Texts, environment: Environment) -> dict[str, str]:
+    """File name -> text: the report, and a file for each of its pages."""
     quoting = replace(texts, quote=tables.md_escape)
     view = View(context, quoting)
     built = {table.name: table for table in report_tables(context)}
@@ -224,7 +227,23 @@ def _markdown(context: ReportContext, texts: Texts, environment: Environment) ->
 
     names = view.names() | {"t": quoting.text, "say": quoting.sentence, "define": quoting.definition, "table": table}
     names["section_table"] = section_table
-    return environment.get_template("report.md.j2").render(names)
+    pages = [page for benchmark in context.benchmarks for page in benchmark.pages]
+    given = Names()
+    files = {
+        (p.benchmark, p.dimension, p.name): given.path(
+            ("categories", p.benchmark, p.dimension, p.name), f".{texts.language}.md"
+        )
+        for p in pages
+    }
+    report = f"report.{texts.language}.md"
+    names["page_file"] = lambda page: files[page.benchmark, page.dimension, page.name]
+    made = {report: environment.get_template("report.md.j2").render(names)}
+    template = environment.get_template("category.md.j2")
+    for page in pages:
+        path = names["page_file"](page)
+        home = "../" * path.count("/") + report
+        made[path] = template.render(names | {"page": page, "home": home})
+    return made
 
 
 def _table_files(

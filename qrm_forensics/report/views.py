@@ -11,6 +11,7 @@ from markupsafe import Markup
 
 from qrm_forensics.records import Coverage
 from qrm_forensics.report import tables
+from qrm_forensics.report.category_pages.model import CategoryPage
 from qrm_forensics.report.i18n import Texts
 from qrm_forensics.report.model import (
     BenchmarkReport,
@@ -25,7 +26,7 @@ from qrm_forensics.report.model import (
     Sentence,
     Unit,
 )
-from qrm_forensics.report.sections.model import Section
+from qrm_forensics.report.sections.model import Section, Table
 from qrm_forensics.symptoms import UNASSIGNED
 
 #: Measured columns that the first table of a benchmark shows; the others have a table of their own.
@@ -132,7 +133,25 @@ class View:
         grouped = sorted(names, key=lambda d: order.get(d, 3))
         return [(d, [c for c in benchmark.categories if c.dimension == d]) for d in grouped]
 
-    def in_category(self, sentence: Sentence, category: Category) -> Sentence:
+    @staticmethod
+    def page_of(benchmark: BenchmarkReport, dimension: str, name: str) -> CategoryPage | None:
+        return next((p for p in benchmark.pages if (p.dimension, p.name) == (dimension, name)), None)
+
+    @staticmethod
+    def pages_of(benchmark: BenchmarkReport) -> list[tuple[str, list[CategoryPage]]]:
+        """Pages grouped by dimension, in the order in which they were made."""
+        names = dict.fromkeys(p.dimension for p in benchmark.pages)
+        return [(d, [p for p in benchmark.pages if p.dimension == d]) for d in names]
+
+    def page_anchor(self, page: CategoryPage) -> str:
+        return self.anchor("category", page.benchmark, page.dimension, page.name)
+
+    @staticmethod
+    def filled(table: Table) -> list[int]:
+        """Columns of a table that hold anything."""
+        return [i for i in range(len(table.columns)) if any(row[i] is not None for row in table.rows)]
+
+    def in_category(self, sentence: Sentence, category: Category | CategoryPage) -> Sentence:
         """A sentence of a category with the category as readers call it: a level is "level 3", not "3"."""
         if category.dimension == "subject" or "category" not in sentence.slots:
             return sentence
@@ -141,8 +160,10 @@ class View:
             name = self.texts.text("ui.level", level=name)
         return replace(sentence, slots=sentence.slots | {"category": name})
 
-    def category_name(self, category: Category) -> str:
-        """The name of a category; that of a topic in the language of the page."""
+    def category_name(self, category: Category | CategoryPage) -> str:
+        """The name of a category; that of a topic or an outcome in the language of the page."""
+        if category.dimension == "outcome":
+            return self.texts.text(f"outcome.{category.name}")
         return self.texts.text(f"topic.{category.name}") if category.dimension == "topic" else category.name
 
     @staticmethod
@@ -221,6 +242,7 @@ class View:
                 "status_tone",
             ),
             *("sum_of", "sum_holds", "keys_of", "all_columns", "in_category", "category_name", "is_selected"),
+            *("page_of", "pages_of", "page_anchor", "filled"),
             *("shown_outcomes", "adds_up", "onset_of", "flags_of"),
         )
         return {name: getattr(self, name) for name in shared} | {
