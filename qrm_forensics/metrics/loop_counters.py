@@ -8,13 +8,14 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from qrm_forensics.metrics.kernels import hold, inlined
 from qrm_forensics.metrics.loop_kernels import CONNECTIVE, DIFFERENT, FIRST_WORD, NUMBER
 
 #: A counter that is not met again within so many new numbers is looked for anew.
 MAX_LOST = 3
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _number_at(x, starts, ends, i):  # type: ignore[no-untyped-def]
     """(first token, end, value) of the number that holds the digit at i; value -1 above 15 digits, which count nothing."""
     a = i
@@ -23,16 +24,17 @@ def _number_at(x, starts, ends, i):  # type: ignore[no-untyped-def]
     b = i + 1
     while b < x.shape[0] and b - i < 16 and 48 <= x[b] < 58 and ends[b - 1] == starts[b]:
         b += 1
-    if b - a > 15:
-        return a, b, np.int64(-1)
-    return a, b, _value(x, a, b)
+    value = _value(x, a, b) if b - a <= 15 else np.int64(-1)
+    hold(x, starts, ends)
+    return a, b, value
 
 
-@njit(cache=True, nogil=True)
+@inlined
 def _value(x2, a, b):  # type: ignore[no-untyped-def]
     value = np.int64(0)
     for q in range(a, b):
         value = value * 10 + (x2[q] - 48)
+    hold(x2)
     return value
 
 
