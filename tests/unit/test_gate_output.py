@@ -18,8 +18,8 @@ from qrm_forensics.compare.comparison import compare
 from qrm_forensics.compare.gates import GateStatus, Why
 from qrm_forensics.compare.items import Side
 from qrm_forensics.compare.rules import DEFAULT, GATE, GATES
-from qrm_forensics.compare.sentences import SENTENCES
-from qrm_forensics.compare.verdict import Verdict
+from qrm_forensics.compare.sentences import SENTENCES, reason
+from qrm_forensics.compare.verdict import Tier, Verdict
 from qrm_forensics.report.gate import GateTexts, to_junit, to_markdown, to_terminal
 from qrm_forensics.report.gate.escape import md_code, md_text, xml_text
 from qrm_forensics.report.gate.markdown import LONGEST_PAGE, SIGNS, marker
@@ -55,6 +55,19 @@ def test_every_name_that_a_comparison_can_have_is_translated(language: str) -> N
     made = compare(make_side([1, 0]), make_side([1, 1], seed=2), policy=DEFAULT, second_baseline=make_side([1, 1]))
     assert {f"gate.check.{c.name}" for c in made.comparability.checks} <= set(known)
     assert set(SIGNS) == set(Verdict)
+
+
+@pytest.mark.parametrize("language", languages())
+def test_lists_that_a_comparison_makes_are_translated(language: str) -> None:
+    texts = GateTexts.of(language)
+    told = texts.reason(reason("untold_not_measured", gates="loop (MATH-500), missing_answer (b, c)"))
+    assert all(texts.named("gate", name) in told for name in ("loop", "missing_answer")) and "b, c" in told
+    told = texts.reason(
+        reason("scorers_disagree", benchmark="b", shown="strict: -3.0 points, worse; own: +1.0 points, open")
+    )
+    assert texts.points(-0.03) in told and texts.policy("strict") in told and texts.named("said", "worse") in told
+    assert texts.reason(reason("scorers_disagree", benchmark="b", shown="a: b: -3.0")).count("a: b: -3.0") == 1
+    assert {f"gate.said.{tier}" for tier in Tier} <= set(gate_catalogue(language))
 
 
 # ------------------------------------------------------------------------------ escaping

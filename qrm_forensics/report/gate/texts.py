@@ -7,7 +7,7 @@ catalogue, as ``gate.reason.<key>`` with the same slots in Python's format synta
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -18,11 +18,15 @@ from qrm_forensics.compare.sentences import SENTENCES, Reason
 from qrm_forensics.compare.shares import Interval
 from qrm_forensics.report.i18n import MissingMessage, Texts, catalogue, check_languages, read_catalogue
 from qrm_forensics.report.model import Claim, Unit
-from qrm_forensics.report.numbers import ABSENT, Numbers
+from qrm_forensics.report.numbers import ABSENT, MINUS, Numbers
 from qrm_forensics.report.rule_texts import rule_texts
 
 LOCALES = Path(__file__).with_name("locales")
 _REASON = "gate.reason."
+#: Lists that the comparison puts together: ``loop (MATH-500), length (MATH-500)`` and ``strict: -3.0 points, worse; …``.
+_GATES = re.compile(r"(?P<name>[a-z_]+) \((?P<benchmark>[^()]*)\)(?:, |$)")
+_SCORED = re.compile(r"(?P<scorer>[\w-]+): (?P<points>[+-]\d+\.\d) points, (?P<said>[a-z]+)(?:; |$)")
+_MINUS = re.compile(r"(?<![\w.-])-(?=\d)")
 _COUNTED = re.compile(r"(\d+) of (\d+) known")
 
 
@@ -81,7 +85,9 @@ class GateTexts:
         if template is None:
             raise MissingMessage(f"no message {_REASON}{reason.key} in the {self.language!r} catalogue")
         notes = {c.note: self.note(c) for c in checks if c.said is not None}
-        return template.format(**{name: self._slot(name, value, notes) for name, value in reason.slots.items()})
+        told = template.format(**{name: self._slot(name, value, notes) for name, value in reason.slots.items()})
+        # English sentences are those of the comparison's own JSON, to the letter; the others print signs as tables do.
+        return told if self.language == "en" else _MINUS.sub(MINUS, told)
 
     def _slot(self, name: str, value: str | int | float, notes: Mapping[str, str]) -> str | int | float:
         """A name that has a translation, translated; everything else as it is."""
@@ -96,7 +102,25 @@ class GateTexts:
                 return self.named(name, value)
             case "note", str():
                 return notes.get(value, value)
+            case "gates", str():
+                return self._each(_GATES, value, self._gate)
+            case "shown", str():
+                return self._each(_SCORED, value, self._scored)
         return value
+
+    def _each(self, pattern: re.Pattern[str], value: str, told: Callable[[re.Match[str]], str]) -> str:
+        """A list that the comparison made, each of its parts translated; as it is where it has other parts."""
+        parts = list(pattern.finditer(value))
+        return self.listed(map(told, parts)) if "".join(part[0] for part in parts) == value else value
+
+    def _gate(self, part: re.Match[str]) -> str:
+        return self.aside(self.named("gate", part["name"]), part["benchmark"])
+
+    def _scored(self, part: re.Match[str]) -> str:
+        change = self.points(float(part["points"]) / 100)
+        return self.say(
+            "scored", scorer=self.policy(part["scorer"]), change=change, said=self.named("said", part["said"])
+        )
 
     def value(self, shown: str) -> str:
         """What a side has in a check, with the few words of it that are ours translated."""
