@@ -66,7 +66,7 @@ def test_lists_that_a_comparison_makes_are_translated(language: str) -> None:
         reason("scorers_disagree", benchmark="b", shown="strict: -3.0 points, worse; own: +1.0 points, open")
     )
     assert texts.points(-0.03) in told and texts.policy("strict") in told and texts.named("said", "worse") in told
-    assert texts.reason(reason("scorers_disagree", benchmark="b", shown="a: b: -3.0")).count("a: b: -3.0") == 1
+    assert texts.reason(reason("scorers_disagree", benchmark="b", shown="a: b: x")).count("a: b: x") == 1
     assert {f"gate.said.{tier}" for tier in Tier} <= set(gate_catalogue(language))
 
 
