@@ -71,7 +71,7 @@ def links() -> ReportLinks:
     return ReportLinks("https://ci.example/report.html", frozenset({"en:case/MATH_60__octocat/idx-3/0/43"}))
 
 
-@pytest.mark.parametrize("language", ["en", "ko"])
+@pytest.mark.parametrize("language", ["en", "ko", "zh"])
 def test_markdown_of_a_gate(language: str) -> None:
     made = to_markdown(comparison(), GateTexts.of(language), links())
     golden = HERE / f"gate.{language}.md"
