@@ -295,7 +295,7 @@ def test_files_beside_the_report(browser: Any, tmp_path: Path) -> None:
     p.page.check(".r-query input[type=checkbox]")
     p.wait("document.querySelectorAll('.r-table tbody th a').length === 1")
     assert p.said == []
-    assert all(url.startswith(tmp_path.as_uri()) or url.startswith("blob:") for url in p.requests)
+    assert all(url.startswith((tmp_path.as_uri(), "blob:")) for url in p.requests)
     # A file of another report in its place is noticed.
     sides[0].write_text(sides[1].read_text("utf-8"), encoding="utf-8")
     again = Page(browser, files[0], "#en:reader?problem=idx-0")

@@ -38,10 +38,11 @@ class Packer:
     def add(self, entry: Any) -> tuple[int, int]:
         """(number of the pack, place in it) that the entry has got."""
         data = as_json(entry).encode("utf-8", "replace")
-        if self._open and self._size + len(data) > self._limit:
+        size = len(data) + 1  # a comma between, or a bracket
+        if self._open and self._size + size + 1 > self._limit:
             self._close()
         self._open.append(data)
-        self._size += len(data)
+        self._size += size
         return len(self._packs), len(self._open) - 1
 
     def finish(self) -> tuple[Pack, ...]:

@@ -25,9 +25,8 @@
     };
 
     // Pieces are drawn when they come near; until then their height is guessed from their length.
-    const perLine = () => Math.max(20, (scroller.clientWidth - 40) / (raw ? 8.1 : 7.1));
+    let width = 80; // characters of a line, about
     const guess = (item) => {
-      const width = perLine();
       let lines = 0;
       for (const line of doc.text.slice(item.from, item.to).split("\n")) lines += Math.max(1, Math.ceil(line.length / width));
       return Math.round(lines * 23);
@@ -75,7 +74,8 @@
       if (inside.length) { fill(inside[0]); if (old.contains(document.activeElement) || document.activeElement === document.body) scroller.focus({ preventScroll: true }); }
       moved();
     };
-    const build = () => {
+    const build = (pixels) => {
+      width = Math.max(20, (pixels - 40) / (raw ? 8.1 : 7.1));
       list = items(doc, from);
       trace.replaceChildren(...list.map(element));
       if (!doc.text.length) trace.append(make("p", { class: "empty" }, doc.response.error ? say("failed", { error: shown(doc.response.error) }) : say("no_text")));
@@ -241,7 +241,7 @@
     return {
       el: main, doc, name, scroller, go, position, repaint, draw,
       /** When it is in the page. */
-      start() { build(); settle(); resized.observe(strip); draw(); moved(); },
+      build, start() { settle(); resized.observe(strip); draw(); moved(); },
       stop() { near.disconnect(); resized.disconnect(); cancelAnimationFrame(frame); },
       find(found) { hits = found; repaint(); },
     };

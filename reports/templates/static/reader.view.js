@@ -44,8 +44,7 @@
     drop();
     root.hidden = true;
     document.documentElement.classList.remove("reading");
-    for (const page of document.querySelectorAll(".page")) page.inert = false;
-    table.at(now?.row);
+    if (now) table.at(now.row);
     now = null;
     if (returnTo?.isConnected && returnTo !== document.body) returnTo.focus({ preventScroll: true }); else table.refocus();
     returnTo = null;
@@ -58,13 +57,15 @@
     const begun = performance.now();
     data ??= await index();
     const row = data.find(key);
-    if (root.hidden) returnTo = document.activeElement;
     drop();
-    root.hidden = false;
+    if (root.hidden) {
+      returnTo = document.activeElement;
+      root.style.setProperty("--bar", (document.querySelector(".bar")?.offsetHeight ?? 0) + "px");
+      // The page behind is neither drawn nor reached by keys; it keeps its size, and so the place where it was left.
+      document.documentElement.classList.add("reading");
+      root.hidden = false;
+    }
     root.setAttribute("aria-label", say("title"));
-    document.documentElement.classList.add("reading");
-    for (const page of document.querySelectorAll(".page")) page.inert = true;
-    root.style.setProperty("--bar", (document.querySelector(".bar")?.offsetHeight ?? 0) + "px");
     if (!row) { complain(say("no_problem", { problem: shown(key) })); return; }
     let held;
     try { held = await entry(row); } catch (error) {
@@ -73,7 +74,6 @@
     }
     if (turn !== asked) return;
     now = { row, entry: held, panes: [], active: null, shared: 0, hits: [], hit: -1 };
-    table.at(row);
     build();
     root.dataset.opened = String(Math.round(performance.now() - begun));
     performance.measure("reader", { start: begun });
@@ -227,6 +227,8 @@
     now.active = null;
     const at = placed();
     const start = (at && now.panes.find((p) => data.variants.indexOf(p.name) === at.variant)) ?? now.panes.at(-1);
+    const pixels = start.scroller.clientWidth; // asked once, before anything is written
+    for (const p of now.panes) p.build(pixels);
     for (const p of now.panes) p.start();
     focus(start);
     start.scroller.focus({ preventScroll: true });
