@@ -6,13 +6,16 @@ Every kernel is linear in its input.  No array is bound anew in a loop (see ``sc
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from qrm_forensics.metrics import lexemes, lexicon_kernels, scan_kernels
+from qrm_forensics.metrics.kernels import cached
 from qrm_forensics.metrics.lexicon_kernels import BRACE, OVER, RARE, UNKNOWN, WORD, in_environment
 from qrm_forensics.metrics.scan_kernels import DIGIT
 
+_compiled = cached(lexemes, lexicon_kernels, scan_kernels)
 
-@njit(cache=True, nogil=True)
+
+@_compiled
 def mark_kernel(data, ids, kinds, ends, numbered, type_of, shape, runs, flags, limits, floor, stretch, window, least):  # type: ignore[no-untyped-def]
     """(token numbers (k,), what they are (k,) uint8) of the letter runs that are gibberish, in order.
 
@@ -92,7 +95,7 @@ def mark_kernel(data, ids, kinds, ends, numbered, type_of, shape, runs, flags, l
     return at[kept], marks[kept]
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _looks_random(data, start, end, digits):  # type: ignore[no-untyped-def]
     """Whether the digits of data[start:end] neither repeat with some period, nor are a list of numbers in order,
     nor belong to equations."""
@@ -139,7 +142,7 @@ def _looks_random(data, start, end, digits):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def digits_kernel(data, kinds, starts, ends, long, window, least):  # type: ignore[no-untyped-def]
     """(length of the longest run of digits, its first byte or -1, first bytes and ends of the runs of ``long`` digits
     or more, first bytes of the windows that look random).
@@ -183,7 +186,7 @@ def digits_kernel(data, kinds, starts, ends, long, window, least):  # type: igno
     return longest, longest_at, long_starts[:n_long], long_ends[:n_long], found[:n_found]
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _point(data, i, n):  # type: ignore[no-untyped-def]
     """(code point, length in bytes) of a character beyond ASCII."""
     b = np.int64(data[i])
@@ -201,7 +204,7 @@ def _point(data, i, n):  # type: ignore[no-untyped-def]
     return np.int64(0xFFFD), 1
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def scripts_kernel(data, leads, table, counts):  # type: ignore[no-untyped-def]
     """Count the letters of each script among the characters that begin at ``leads`` into ``counts``; returns the
     number of U+FFFD."""
@@ -215,7 +218,7 @@ def scripts_kernel(data, leads, table, counts):  # type: ignore[no-untyped-def]
     return replaced
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def bursts_kernel(data, table, home):  # type: ignore[no-untyped-def]
     """Stretches of letters of scripts that are not at home, which no letter at home interrupts.
 

@@ -14,13 +14,18 @@ which is part of the key of the cache::
         return read
 
     read = _compile(sources(other_module))
+
+``cached(other_module)`` does that to a function that needs no other names in its closure.
 """
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
+from functools import update_wrapper
 from pathlib import Path
-from types import ModuleType
+from types import CellType, FunctionType, ModuleType
+from typing import Any
 
 from numba import njit
 
@@ -44,3 +49,19 @@ def sources(*modules: ModuleType) -> str:
     for file in sorted([__file__, *(str(module.__file__) for module in modules)]):
         digest.update(Path(file).read_bytes())
     return digest.hexdigest()
+
+
+def cached(*modules: ModuleType) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function and keep the machine code until its own file or one of the modules changes.
+
+    ``modules`` are all whose constants or kernels it uses, also by way of others.
+    """
+    digest = sources(*modules)
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        # A variable of the closure that nothing reads, as only those are part of the key of the cache.
+        code = function.__code__.replace(co_freevars=("_sources",))
+        keyed = FunctionType(code, function.__globals__, function.__name__, None, (CellType(digest),))
+        return njit(cache=True, nogil=True)(update_wrapper(keyed, function))
+
+    return compiled

@@ -6,10 +6,12 @@ Every kernel is linear in its input.  No array is bound anew in a loop (see ``sc
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from qrm_forensics.metrics.kernels import hold, inlined
+from qrm_forensics.metrics import lexemes, scan_kernels
+from qrm_forensics.metrics.kernels import cached, hold, inlined
 from qrm_forensics.metrics.scan_kernels import COMMAND, LETTERS
+
+_compiled = cached(lexemes, scan_kernels)
 
 #: Shapes of letter runs: a word of three letters or more, a shorter or all-capital run, a run with letters beyond Latin.
 WORD, SHORT, FOREIGN = 1, 2, 3
@@ -26,7 +28,7 @@ OVER, UNKNOWN, RARE = 1, 2, 4
 _FOLLOWED_TO = 1_000_000
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _mixed(h):  # type: ignore[no-untyped-def]
     """The finalizer of SplitMix64, never 0 (0 is an empty slot)."""
     h ^= h >> np.uint64(30)
@@ -64,7 +66,7 @@ def _shape(data, start, end):  # type: ignore[no-untyped-def]
     return WORD if letters >= 3 and small else SHORT
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def in_environment(data, kinds, ends, i):  # type: ignore[no-untyped-def]
     r"""Whether token i, after a brace, is the name in ``\begin{name`` or ``\end{name``.
 
@@ -80,7 +82,7 @@ def in_environment(data, kinds, ends, i):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def types_kernel(data, ids, low, kinds, starts, ends, numbered, first, times, folded):  # type: ignore[no-untyped-def]
     """The different Latin letter runs of a response, case folded.
 
@@ -127,7 +129,7 @@ def types_kernel(data, ids, low, kinds, starts, ends, numbered, first, times, fo
     return hashes[:types], words[:types], runs[:types], type_of, shape, n_words, n_runs, _mixed(whole)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _slot_of(keys, h):  # type: ignore[no-untyped-def]
     """The slot of hash h: its own, or the empty one where it belongs."""
     mask = np.uint64(keys.shape[0] - 1)
@@ -137,7 +139,7 @@ def _slot_of(keys, h):  # type: ignore[no-untyped-def]
     return slot
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _pair_slot(pairs, name):  # type: ignore[no-untyped-def]
     """The slot of a 31-bit name (its lowest bit is clear), or the empty one where it belongs."""
     mask = np.uint64(pairs.shape[0] - 1)
@@ -147,18 +149,18 @@ def _pair_slot(pairs, name):  # type: ignore[no-untyped-def]
     return slot
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _pair_name(h, problem_hash):  # type: ignore[no-untyped-def]
     name = np.uint32(_mixed(h ^ problem_hash) >> np.uint64(32)) & np.uint32(0xFFFFFFFE)
     return name if name != np.uint32(0) else np.uint32(2)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _dominates(count, n_runs, floor, share):  # type: ignore[no-untyped-def]
     return count >= floor and count >= share * n_runs
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def dense_kernel(data, ids, kinds, ends, numbered, type_of, shape, words, floor, stretch):  # type: ignore[no-untyped-def]
     """(t,) uint8: whether ``floor`` occurrences of a word lie within ``stretch`` words somewhere."""
     row = np.full(words.shape[0], -1, np.int32)
@@ -192,7 +194,7 @@ def dense_kernel(data, ids, kinds, ends, numbered, type_of, shape, words, floor,
     return found
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def add_kernel(  # type: ignore[no-untyped-def]
     keys,
     owners,
@@ -246,7 +248,7 @@ def add_kernel(  # type: ignore[no-untyped-def]
     return new_words, new_pairs, added
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def fill_kernel(words, of, times, keys, owners, counts):  # type: ignore[no-untyped-def]
     """Put different words (hashes, owners and counts, each (k,)) into empty tables."""
     for k in range(words.shape[0]):
@@ -256,14 +258,14 @@ def fill_kernel(words, of, times, keys, owners, counts):  # type: ignore[no-unty
         counts[slot] = times[k]
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def regrow_pairs_kernel(pairs, new_pairs):  # type: ignore[no-untyped-def]
     for i in range(pairs.shape[0]):
         if pairs[i] != np.uint32(0):
             new_pairs[_pair_slot(new_pairs, pairs[i] & np.uint32(0xFFFFFFFE))] = pairs[i]
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def judge_kernel(  # type: ignore[no-untyped-def]
     keys,
     owners,

@@ -6,10 +6,12 @@ Compiled by numba, as ``loop_kernels``, whose ``links`` are read here.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-from qrm_forensics.metrics.kernels import hold, inlined
+from qrm_forensics.metrics import loop_kernels
+from qrm_forensics.metrics.kernels import cached, hold, inlined
 from qrm_forensics.metrics.loop_kernels import CONNECTIVE, DIFFERENT, FIRST_WORD, NUMBER
+
+_compiled = cached(loop_kernels)
 
 #: A counter that is not met again within so many new numbers is looked for anew.
 MAX_LOST = 3
@@ -38,7 +40,7 @@ def _value(x2, a, b):  # type: ignore[no-untyped-def]
     return value
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _one_counter(values, deltas, places, period):  # type: ignore[no-untyped-def]
     """(steps, others) among new numbers, what each has changed by, and where it stands.
 
@@ -89,7 +91,7 @@ def _one_counter(values, deltas, places, period):  # type: ignore[no-untyped-def
     return steps, others
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def progress(x, starts, ends, links, start, end, period):  # type: ignore[no-untyped-def]
     """(steps of one counter, other new numbers) in the linked tokens of x[start:end].
 
@@ -129,7 +131,7 @@ def progress(x, starts, ends, links, start, end, period):  # type: ignore[no-unt
     return _one_counter(values[:count], deltas[:count], places[:count], period)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def progress_masked(x2, x3, at, links3, start, end, period):  # type: ignore[no-untyped-def]
     """(steps of one counter, other new numbers, words) in the linked tokens of x3[start:end].
 

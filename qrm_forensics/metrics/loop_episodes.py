@@ -6,10 +6,13 @@ Compiled by numba, as ``loop_kernels``, whose ``links`` are read here; nothing i
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from qrm_forensics.metrics import loop_counters, loop_kernels
+from qrm_forensics.metrics.kernels import cached
 from qrm_forensics.metrics.loop_counters import progress, progress_masked
 from qrm_forensics.metrics.loop_kernels import DIFFERENT, EQUAL, MATCH, NUMBER, SHIFT, WINDOW
+
+_compiled = cached(loop_counters, loop_kernels)
 
 #: Segments of fewer copies after the first are left out.
 MIN_SEGMENT = 0.5
@@ -36,14 +39,14 @@ COPIES = 32
 START, END, SCORE = 0, 1, 2
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def commensurate(a, b):  # type: ignore[no-untyped-def]
     """Whether the greater of two lags is about one to eight times the other."""
     ratio = max(a, b) / min(a, b)
     return ratio < 8.5 and abs(ratio - np.round(ratio)) <= min(0.25, 0.12 * ratio)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _alike(x, end, start, stop, lag):  # type: ignore[no-untyped-def]
     """Whether three tenths of the trigrams at ``start`` occur within a copy or so before ``end``: one loop, interrupted."""
     room = min(np.int64(lag) + 8, 512)
@@ -61,7 +64,7 @@ def _alike(x, end, start, stop, lag):  # type: ignore[no-untyped-def]
     return False
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def stretches(x, links, spans, scores):  # type: ignore[no-untyped-def]
     """Segments joined where they are one loop interrupted: (start, end, score) (e, 3), in the order of the text."""
     out = np.empty((spans.shape[0], 3), np.float64)
@@ -94,7 +97,7 @@ def stretches(x, links, spans, scores):  # type: ignore[no-untyped-def]
     return out[:count]
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _mean_lag(links, a, b):  # type: ignore[no-untyped-def]
     """Harmonic mean of the lags, which is the length over the number of copies."""
     total = 0.0
@@ -110,7 +113,7 @@ def _mean_lag(links, a, b):  # type: ignore[no-untyped-def]
     return (b - a) / max(total, 1e-9)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def growth(links, start, end):  # type: ignore[no-untyped-def]
     """By how much the copies grow: the mean lag of the last quarter of the linked tokens over that of the first.
 
@@ -129,7 +132,7 @@ def growth(links, start, end):  # type: ignore[no-untyped-def]
     return means[3] / max(1.0, means[0])
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def measure(x, links, start, end, steady):  # type: ignore[no-untyped-def]
     """(period, copies after the first, share of EQUAL, stray) of the linked tokens of a stretch.
 
@@ -169,7 +172,7 @@ def measure(x, links, start, end, steady):  # type: ignore[no-untyped-def]
     return period, copies, equal / linked, stray
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _steadiest(x, start, end, period):  # type: ignore[no-untyped-def]
     """The smallest lag under which about as many tokens recur, without realignment, as under ``period``, twice or
     thrice that, or any lag up to STEADY_LAGS; ``period`` if under none half of them do."""
@@ -186,7 +189,7 @@ def _steadiest(x, start, end, period):  # type: ignore[no-untyped-def]
     return period
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _share(x, a, b, lag, least):  # type: ignore[no-untyped-def]
     """Share of x[a + lag : b] that equals what stands ``lag`` earlier; 0 if that is below ``least``."""
     size = b - a - lag
@@ -197,7 +200,7 @@ def _share(x, a, b, lag, least):  # type: ignore[no-untyped-def]
     return (size - wrong) / size if wrong <= left else 0.0
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _differing(x, start, end, lag, most):  # type: ignore[no-untyped-def]
     """How many of x[start:end] differ from what stands ``lag`` earlier; some number above ``most`` if more than that do."""
     wrong = 0
@@ -213,7 +216,7 @@ def _differing(x, start, end, lag, most):  # type: ignore[no-untyped-def]
     return wrong
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def straighten(x, links, start, end):  # type: ignore[no-untyped-def]
     """Give a stretch that is exact at one lag that lag, where a part of the unit had taken it: (start, end), else (0, 0).
 
@@ -238,7 +241,7 @@ def straighten(x, links, start, end):  # type: ignore[no-untyped-def]
     return 0, 0
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def candidates(x, starts, ends, links, spans, scores, least, look_into):  # type: ignore[no-untyped-def]
     """What could be a loop: (start, end, score, period, copies after the first, share of EQUAL, stray, steps, new) (e, 9).
 
@@ -272,7 +275,7 @@ def candidates(x, starts, ends, links, spans, scores, least, look_into):  # type
     return out[:count]
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def measure_masked(x2, x3, at, links, start, end):  # type: ignore[no-untyped-def]
     """(period, copies after the first, share of EQUAL, stray, steps, new, words, numbers) of a stretch of x3."""
     period, copies, equal, stray = measure(x3, links, start, end, False)
@@ -283,7 +286,7 @@ def measure_masked(x2, x3, at, links, start, end):  # type: ignore[no-untyped-de
     return period, copies, equal, stray, steps, new, words, numbers
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def regular(x, start, end, period):  # type: ignore[no-untyped-def]
     """Whether the tokens recur at one lag more than their few kinds alone would make them.
 
@@ -313,7 +316,7 @@ def regular(x, start, end, period):  # type: ignore[no-untyped-def]
     return best - chance >= REGULAR * (1 - chance)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _period(counts, linked):  # type: ignore[no-untyped-def]
     """The commonest lag, or the one near a fraction of it that enough tokens have: noise hides the latest copy."""
     most = np.argmax(counts)
@@ -325,7 +328,7 @@ def _period(counts, linked):  # type: ignore[no-untyped-def]
     return most
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def describe(x, ids, links, start, end, period):  # type: ignore[no-untyped-def]
     """(onset, lag there, share of the EQUAL tokens whose ``ids`` differ, start and end of an undisturbed copy)."""
     equal = 0
@@ -340,7 +343,7 @@ def describe(x, ids, links, start, end, period):  # type: ignore[no-untyped-def]
     return onset, lag, masked / max(1, equal), a, b
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _established(links, start, end):  # type: ignore[no-untyped-def]
     """The first token from ``start`` whose lag holds, but for small moves, for as many tokens as it is long.
 
@@ -368,7 +371,7 @@ def _established(links, start, end):  # type: ignore[no-untyped-def]
     return start
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _walk_back(x, start, lag, lo):  # type: ignore[no-untyped-def]
     """Continue a segment to the left of ``start`` at its lag: (new start, lag there).
 
@@ -404,7 +407,7 @@ def _walk_back(x, start, lag, lo):  # type: ignore[no-untyped-def]
     return at, at_lag
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _realigned_back(x, i, lag, lo):  # type: ignore[no-untyped-def]
     """The lag near ``lag`` under which the tokens before the mismatch at i recur best; ties keep it."""
     room = min(WINDOW, i - lag - lo)
@@ -437,7 +440,7 @@ def _realigned_back(x, i, lag, lo):  # type: ignore[no-untyped-def]
     return found
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _undisturbed(links, onset, end, period):  # type: ignore[no-untyped-def]
     """(start, end) of the copy, among the first COPIES from the second on, that differs least from the one before."""
     # a short copy is undisturbed if the next one is too

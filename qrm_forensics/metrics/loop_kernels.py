@@ -19,9 +19,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
-from qrm_forensics.metrics.kernels import hold, inlined
+from qrm_forensics.metrics.kernels import cached, hold, inlined
+
+_compiled = cached()
 
 #: Flags of links: equal to the token one lag before; equal to that two lags before; different.
 EQUAL, EQUAL_TWO_BACK, DIFFERENT = 1, 2, 3
@@ -82,7 +83,7 @@ WALK_TOKENS = Walk(0.7, 2.0, 2, 0, 8.0, 0.4, 12, 30)
 WALK_IDS = Walk(0.7, 0.7, 4, 6, 8.0, 0.4, 8, 30)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def masked_streams(low, kinds, codes, starts, ends, connective):  # type: ignore[no-untyped-def]
     """(x2, x3, at): the tokens in lower case with connectives as one token (m,); the same with each
     number as one token (n,); and where each token of x3 begins in x2 (n + 1,), the last entry m."""
@@ -110,7 +111,7 @@ def masked_streams(low, kinds, codes, starts, ends, connective):  # type: ignore
     return x2, x3[:n], at[: n + 1]
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _table(n):  # type: ignore[no-untyped-def]
     """An empty table; of one entry where there is nothing to look up.
 
@@ -120,7 +121,7 @@ def _table(n):  # type: ignore[no-untyped-def]
     return np.zeros(1 << TABLE_BITS if n > 0 else 1, np.uint32)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def follow(x, lo, hi, walk, table, links, spans, scores, count):  # type: ignore[no-untyped-def]
     """Find the segments of x[lo:hi]; writes links, spans[k] = (start, end) and scores[k] from k = count on.
 
@@ -269,7 +270,7 @@ def follow(x, lo, hi, walk, table, links, spans, scores, count):  # type: ignore
     return count
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _nothing_equal(links, start, end):  # type: ignore[no-untyped-def]
     """Whether less than a quarter of the tokens are EQUAL, so that what recurs after them is another thing."""
     equal = 0
@@ -278,7 +279,7 @@ def _nothing_equal(links, start, end):  # type: ignore[no-untyped-def]
     return equal * 4 < end - start
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _promising(x, i, lag, hi, ahead):  # type: ignore[no-untyped-def]
     """Whether at least ``ahead`` of the AHEAD tokens after i recur at the lag, or the text ends there."""
     if i + AHEAD + 1 > hi:
@@ -292,7 +293,7 @@ def _promising(x, i, lag, hi, ahead):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _fundamental(x, i, lag, lo):  # type: ignore[no-untyped-def]
     """The smallest lag below SHORT_LAGS, or near lag / 2 to lag / 8, under which x[:i + 1] recurs too, else ``lag``.
 
@@ -324,7 +325,7 @@ def _fundamental(x, i, lag, lo):  # type: ignore[no-untyped-def]
     return lag
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _recurs(x, i, lag, lo, wrong):  # type: ignore[no-untyped-def]
     """Whether all but ``wrong`` of the RECENT tokens up to i equal those a lag earlier, and two of the last three."""
     if i - RECENT + 1 - lag < lo:
@@ -343,7 +344,7 @@ def _recurs(x, i, lag, lo, wrong):  # type: ignore[no-untyped-def]
     return True
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _close(links, spans, scores, count, start, best_at, stop, best, min_length):  # type: ignore[no-untyped-def]
     for q in range(best_at + 1, stop):
         links[q] = 0
@@ -355,7 +356,7 @@ def _close(links, spans, scores, count, start, best_at, stop, best, min_length):
     return count
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _realigned(x, i, lag, home, lo):  # type: ignore[no-untyped-def]
     """The lag near ``lag``, or ``home``, under which the tokens after the mismatch at i recur best; ties keep it."""
     agree = _agreement(x, i, lag, 0)
@@ -397,7 +398,7 @@ def _agreement(x, i, lag, enough):  # type: ignore[no-untyped-def]
     return agree if agree > enough else 0
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def segments_of_text(x2, x3, at):  # type: ignore[no-untyped-def]
     """(links2, spans2, scores2, links3, spans3, scores3): segments of both streams.
 
@@ -449,7 +450,7 @@ def segments_of_text(x2, x3, at):  # type: ignore[no-untyped-def]
     return links2, spans2[:count2], scores2[:count2], links3, spans3[:kept], scores3[:kept]
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def segments_of_ids(x):  # type: ignore[no-untyped-def]
     """(links, spans, scores): segments of one stream of tokens numbered from FIRST_WORD on."""
     m = x.shape[0]

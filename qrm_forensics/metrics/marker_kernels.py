@@ -8,8 +8,12 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
+from qrm_forensics.metrics import lexemes, scan_kernels
+from qrm_forensics.metrics.kernels import cached
 from qrm_forensics.metrics.lexemes import CODES, MARKERS, PHRASE_MARKERS, SWITCHES
 from qrm_forensics.metrics.scan_kernels import _TABLE_END, _WORD_FLAG, _decode
+
+_compiled = cached(lexemes, scan_kernels)
 
 #: Words of the span at each end of the response that is looked at alone.
 SPAN = 1000
@@ -26,7 +30,7 @@ _N_SINGLE = len(MARKERS)
 _SWITCH_CODES = np.array([CODES[w] for w in SWITCHES], np.uint8)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def markers_kernel(data, codes, starts, ends, known, plain, of_code, words, slots, nowait, row):  # type: ignore[no-untyped-def]
     """Write the counts and rates; (int64 byte offset of every marker, whether it is "wait").
 
@@ -105,7 +109,7 @@ def markers_kernel(data, codes, starts, ends, known, plain, of_code, words, slot
     return at[:found].copy(), waits[:found].copy()
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _of_rank(values, rank):  # type: ignore[no-untyped-def]
     """The value that ``rank`` others precede in order, of whole numbers from 0 up; linear, by two counts."""
     largest = 0
@@ -129,7 +133,7 @@ def _of_rank(values, rank):  # type: ignore[no-untyped-def]
     return top * 1024 + bottom
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _median_distance(at):  # type: ignore[no-untyped-def]
     n = at.shape[0] - 1
     if n < 1:
@@ -141,14 +145,14 @@ def _median_distance(at):  # type: ignore[no-untyped-def]
     return float(upper) if n % 2 else (_of_rank(distances, n // 2 - 1) + upper) / 2
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def distances_kernel(points, waits, out):  # type: ignore[no-untyped-def]
     """Write the median distances between successive "wait"s and between successive markers, NaN below two."""
     out[0] = _median_distance(points[waits])
     out[1] = _median_distance(points)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def so_comma_kernel(data, starts, ends, known, plain, classes):  # type: ignore[no-untyped-def]
     r"""Matches of ``\bSo,\b``: the whole word "So" as written, a comma, and then a letter, digit or underscore."""
     n = data.shape[0]
@@ -172,7 +176,7 @@ def _equal(data, a, b, size):  # type: ignore[no-untyped-def]
     return same
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def equal_runs_kernel(data, least):  # type: ignore[no-untyped-def]
     """Maximal runs of at least ``least`` (3 or more) equal characters, line feeds left out: what
     ``(.)\\1{least-1,}`` matches.

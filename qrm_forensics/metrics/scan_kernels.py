@@ -12,8 +12,11 @@ import numpy.typing as npt
 from numba import boolean, int64, njit, uint64
 from numba.extending import intrinsic
 
-from qrm_forensics.metrics.kernels import hold, inlined
+from qrm_forensics.metrics import lexemes
+from qrm_forensics.metrics.kernels import cached, hold, inlined
 from qrm_forensics.metrics.lexemes import CODES, LONGEST_WORD
+
+_compiled = cached(lexemes)
 
 #: Kinds of pseudo-tokens.
 COMMAND, LETTERS, DIGIT, OTHER = 1, 2, 3, 4
@@ -167,7 +170,7 @@ def _find(keys, bits, key):  # type: ignore[no-untyped-def]
     return slot
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _put(keys, codes, data, code):  # type: ignore[no-untyped-def]
     """Put a known word into its table."""
     key = _key(data, 0, data.shape[0], False)
@@ -224,7 +227,7 @@ def _grown(keys, entries, bits, of_entry, n_entries):  # type: ignore[no-untyped
 _BITS = 9
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _most_slots(room):  # type: ignore[no-untyped-def]
     """Slots that a table of up to ``room`` entries, at most half full, may grow to."""
     slots = 1 << _BITS
@@ -233,7 +236,7 @@ def _most_slots(room):  # type: ignore[no-untyped-def]
     return slots
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def words_kernel(data, starts, ends):  # type: ignore[no-untyped-def]
     """(ids, number of different words) of the words data[starts:ends]."""
     count = starts.shape[0]
@@ -267,7 +270,7 @@ def words_kernel(data, starts, ends):  # type: ignore[no-untyped-def]
     return ids, n_types
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _folded(data, start, end, out):  # type: ignore[no-untyped-def]
     """Write data[start:end] in lower case to ``out`` and return its length, 0 if it is too long for a known word.
 
@@ -298,7 +301,7 @@ def _folded(data, start, end, out):  # type: ignore[no-untyped-def]
     return size
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _code_of(data, start, end, known, codes, buffer):  # type: ignore[no-untyped-def]
     """The code of data[start:end], letters, or 0; ``buffer`` is scratch."""
     if end - start <= LONGEST_WORD:
@@ -345,7 +348,7 @@ _BOUNDARIES = _boundaries()
 _KINDS = np.array([0, LETTERS, DIGIT, OTHER, OTHER], np.uint8)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _bounds(data, classes):  # type: ignore[no-untyped-def]
     """(uint32: where tokens and stretches of whitespace begin, then the length; how many of them are whitespace)."""
     n = data.shape[0]
@@ -381,14 +384,14 @@ def _bounds(data, classes):  # type: ignore[no-untyped-def]
     return out[: np.int64(count) + 1], np.int64(spaces)
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def _flags(data, i, n, classes):  # type: ignore[no-untyped-def]
     """Whether the character at i is a letter, digit or underscore."""
     point, _ = _decode(data, i, n)
     return point < _TABLE_END and (classes[point] & _WORD_FLAG) != 0
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def tokens_kernel(data, classes, known, codes):  # type: ignore[no-untyped-def]
     """(ids, low ids, starts, ends, kinds, codes), one entry per pseudo-token; (numbered, first, times, folded) of those that are no
     single ASCII character but letters: their tokens; of each number from 128 on the first token and how many; of each low
@@ -552,7 +555,7 @@ def _points(data, start, end):  # type: ignore[no-untyped-def]
     return points
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def blocks_kernel(data):  # type: ignore[no-untyped-def]
     """int64: code points before every _BLOCK-th byte."""
     out = np.zeros(data.shape[0] // _BLOCK + 1, np.int64)
@@ -561,7 +564,7 @@ def blocks_kernel(data):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def chars_kernel(data, blocks, offsets):  # type: ignore[no-untyped-def]
     """Code points before each of the byte offsets."""
     out = np.empty(offsets.shape[0], np.int64)
@@ -571,7 +574,7 @@ def chars_kernel(data, blocks, offsets):  # type: ignore[no-untyped-def]
     return out
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def points_kernel(data):  # type: ignore[no-untyped-def]
     """Code points."""
     return _points(data, 0, data.shape[0])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
+from qrm_forensics.metrics import lexemes, phrases
+from qrm_forensics.metrics.kernels import cached
 from qrm_forensics.metrics.phrases import CHECK, FINAL, OPENING, READING
+
+_compiled = cached(lexemes, phrases)
 
 #: The phases, as segments are numbered.
 PHASES = ("understand", "process", "check", "final")
@@ -15,7 +18,7 @@ _UNDERSTAND, _PROCESS, _CHECK, _FINAL = range(len(PHASES))
 CUE_WORDS = 12
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def segments_kernel(n, blocks, starts, ends, token_starts, token_ends, at, lists, boxes, think):  # type: ignore[no-untyped-def]
     """(int64 byte offsets (k + 1,) of the bounds of segments, uint8 (k,) their phases); neighbours differ in phase.
 
@@ -79,7 +82,7 @@ def segments_kernel(n, blocks, starts, ends, token_starts, token_ends, at, lists
     return bounds[: found + 1].copy(), phases[:found].copy()
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def shares_kernel(points, phases, row):  # type: ignore[no-untyped-def]
     """Write the share of each phase, in characters, and the number of segments of checking."""
     sums = np.zeros(len(PHASES), np.int64)

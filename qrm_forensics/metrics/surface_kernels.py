@@ -9,14 +9,18 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
+from qrm_forensics.metrics import lexemes, scan_kernels
+from qrm_forensics.metrics.kernels import cached
 from qrm_forensics.metrics.lexemes import CODES
 from qrm_forensics.metrics.scan_kernels import LETTERS
+
+_compiled = cached(lexemes, scan_kernels)
 
 _BOXED = np.uint8(CODES["boxed"])
 _THINK = np.uint8(CODES["think"])
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def known_kernel(codes, kinds, numbered):  # type: ignore[no-untyped-def]
     """(int32: the tokens that have a code, uint8: their codes, 0 for commands, int64 (256,): how many have each code)."""
     at = np.empty(numbered.shape[0] + 1, np.int32)
@@ -33,7 +37,7 @@ def known_kernel(codes, kinds, numbered):  # type: ignore[no-untyped-def]
     return at[: np.int64(n)].copy(), plain, counts
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def phrases_kernel(known, plain, step, lists):  # type: ignore[no-untyped-def]
     """(int32 the last token of every phrase that occurs, uint8 the lists that it is of)."""
     n = known.shape[0]
@@ -103,7 +107,7 @@ def _last_bytes() -> npt.NDArray[np.bool_]:
 _MAY_END = _last_bytes()
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def layout_kernel(data, starts, ends):  # type: ignore[no-untyped-def]
     """(int32: the words that begin a block of lines, the words that begin a sentence)."""
     n = starts.shape[0]
@@ -146,7 +150,7 @@ _CLOSING_TAG = b"</think>"
 _BOX = b"\\boxed"
 
 
-@njit(cache=True, nogil=True)
+@_compiled
 def boxes_kernel(data, starts, known, plain, counts):  # type: ignore[no-untyped-def]
     r"""(int32 byte offsets of the ``\boxed{`` whose brace is closed, end of the last ``</think>`` or -1).
 
