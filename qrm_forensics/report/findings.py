@@ -186,6 +186,9 @@ def _loops_wrong(run: RunData, data: BenchmarkData, variant: str, ledger: Ledger
         slots[f"{kind}_not_right"] = ledger.add(
             count(f"{name}_not_right", not_right, f"definition.{kind}_not_right", of=n, **source)
         )
+    if looping.all():
+        alone = {name: slot for name, slot in slots.items() if not name.startswith("rest")}
+        return [Sentence("finding.loops_wrong_all", alone, "warning")]
     return [Sentence("finding.loops_wrong", slots, "warning")]
 
 

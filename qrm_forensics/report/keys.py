@@ -61,6 +61,7 @@ FINDINGS: dict[str, tuple[str, ...]] = {
     ),
     # looping responses of a variant, and how many of them were not right
     "finding.loops_wrong": ("variant", "benchmark", "policy", "loops", "loops_not_right", "rest", "rest_not_right"),
+    "finding.loops_wrong_all": ("variant", "benchmark", "policy", "loops", "loops_not_right"),  # every response loops
     # lenient minus strict on the same responses
     "finding.scorer_gap": ("variant", "benchmark", "gap", "lenient_only", "strict_only", "n"),
     "finding.longer": ("variant", "reference", "benchmark", "n", "ratio"),

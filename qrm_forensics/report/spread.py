@@ -102,7 +102,10 @@ def _per_1000(run: RunData, data: BenchmarkData, variant: str, kind: str, ledger
         if described:
             found[marker] = ledger.add(replace(claim, note="claim.description"))
         else:
-            found[marker] = ledger.add(with_interval(claim, intervals[i], "bootstrap-problems"))
+            # resamples that are all the same tell nothing of chance
+            interval = intervals[i]
+            known = interval if interval is not None and interval.low < interval.high else None
+            found[marker] = ledger.add(with_interval(claim, known, "bootstrap-problems"))
     return found
 
 

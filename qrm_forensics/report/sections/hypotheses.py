@@ -58,28 +58,24 @@ def _answer(recipes: dict[str, Touched]) -> Iterable[Sentence]:
 def _verdicts(
     material: Material, failing: list[Split], recipes: dict[str, Touched], shown: tuple[Observation, ...]
 ) -> Table:
-    """A row per variant and module: whether the recipe touched it, and how many observations point which way."""
+    """A row per variant, a cell per module: ruled out by the recipe, or how many observations point which way."""
     rows: list[tuple[Value, ...]] = []
     for split in failing:
         recipe = recipes[split.variant]
+        row: list[Value] = [split.variant]
         for module in MODULES:
             bits = recipe.bits[module]
-            row: list[Value] = [split.variant, Sentence(f"hypotheses.{module}")]
             if bits is None:
-                row += [Sentence(f"hypotheses.guard_{recipe.source}"), None, None, None]
-            else:
-                row.append(Sentence("hypotheses.open", {"bits": str(bits)}))
-                row += [
-                    _pointing(material, split, module, kind, shown) for kind in ("fits", "contradicts", "undecided")
-                ]
-            rows.append(tuple(row))
+                row.append(Sentence(f"hypotheses.guard_{recipe.source}"))
+                continue
+            slots: dict[str, Claim | str] = {"bits": str(bits)}
+            for kind in ("fits", "contradicts", "undecided"):
+                slots[kind] = _pointing(material, split, module, kind, shown)
+            row.append(Sentence("hypotheses.open", slots))
+        rows.append(tuple(row))
     heads = (
         Column("variant", Sentence("ui.variant")),
-        Column("hypothesis", Sentence("hypotheses.hypothesis")),
-        Column("construction", Sentence("hypotheses.construction")),
-        Column("for", Sentence("hypotheses.for")),
-        Column("against", Sentence("hypotheses.against")),
-        Column("undecided", Sentence("hypotheses.undecided")),
+        *(Column(module, Sentence(f"hypotheses.{module}")) for module in MODULES),
     )
     return Table("hypotheses", heads, tuple(rows), Sentence("hypotheses.caption"))
 
@@ -120,6 +116,9 @@ def _evidence(
     for split in failing:
         reference = by_name.get(material.references[data.name].get(split.variant, ""))
         for one in shown:
+            values = [observations.mean(material, group, one) for group in split.groups]
+            if not any(value.denominator for value in values):
+                continue
             told = observations.within(material, split, one)
             against = (
                 observations.beside(material, split, reference, one)
@@ -132,7 +131,7 @@ def _evidence(
             rows.append(
                 (
                     *(split.variant, Sentence(f"observation.{one.name}"), Sentence(f"hypotheses.by_{one.name}")),
-                    *(observations.mean(material, g, one) for g in split.groups),
+                    *values,
                     *(told.ratio, told.difference, against.difference if against else None),
                     Sentence(f"hypotheses.{key}"),
                 )

@@ -56,7 +56,10 @@ def _section(material: Material, data: BenchmarkData, marks: tuple[int, ...]) ->
         title=Sentence("onset.chart"),
         x_title=Sentence("onset.position"),
         y_title=Sentence("onset.loops"),
-        series=tuple(Series(v, names, tuple(float(c.value or 0) for c in cs[:-1])) for v, cs in deciles.items()),
+        series=tuple(
+            Series(v, names, tuple(float(c.value or 0) for c in deciles[v][:-1]) if v in deciles else (0.0,) * PARTS)
+            for v in data.variants
+        ),
         y_unit=Unit.COUNT,
     )
     table = Table(

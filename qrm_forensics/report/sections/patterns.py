@@ -118,7 +118,7 @@ def _table(
             claim = counts[split.variant][kind]
             if not claim.value:
                 continue
-            record: tuple[Value, ...] = (None, None, None)
+            record: tuple[Value, ...] = (None, "", "")
             if kind != "none":
                 best = looping[looping[column] == kind].sort_values(
                     ["loop_repeats", "row"], ascending=[False, True], na_position="last"
