@@ -129,8 +129,8 @@
     if (old) old.replaceWith(scroll); else box.append(scroll);
   };
   const foldOf = (page) => page.querySelector(".evidence-fold");
-  const again = () => { const fold = foldOf(QRM.page()); if (fold?.open) write(fold); };
-  let awaited = null; // the row that a link leads to
+  let awaited = null; // the row that a link leads to, until it is there
+  const again = () => { const fold = foldOf(QRM.page()); if (fold?.open && awaited === null) write(fold); };
   QRM.reveal.push((anchor) => {
     if (!/^[^:]*:claim\//.test(anchor) || document.getElementById(anchor)) return;
     const fold = foldOf(QRM.page());

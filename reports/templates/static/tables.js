@@ -157,14 +157,19 @@
     table.dataset.ready = "true";
     if (table.matches(".sortable")) prepare(table);
     if (table.tHead && table.tBodies.length) tools(table, keyOf(table));
-    const scroll = table.closest(".scroll");
-    if (scroll && scroll.scrollWidth > scroll.clientWidth) { // what scrolls has to be within reach of the keyboard
+  };
+  // What scrolls has to be within reach of the keyboard, and to say what it is.
+  const reach = new ResizeObserver((entries) => {
+    for (const { target: table } of entries) {
+      const scroll = table.closest(".scroll");
+      if (scroll.scrollWidth <= scroll.clientWidth) { scroll.removeAttribute("tabindex"); scroll.removeAttribute("role"); continue; }
       scroll.tabIndex = 0;
       scroll.setAttribute("role", "region");
       scroll.setAttribute("aria-label", table.caption?.textContent ?? table.closest("section, article")?.querySelector("h2, h3, h4")?.firstChild.textContent ?? "");
     }
-  };
+  });
   QRM.onPage((page) => {
+    page.querySelectorAll(".scroll > table").forEach((table) => reach.observe(table));
     for (const table of page.querySelectorAll("table:not([data-ready], .evidence)")) {
       const key = table.matches(".sortable") ? keyOf(table) : "";
       if (["sort.", "find.", "cols."].some((kind) => state.get(kind + key) !== null)) ready(table); else near.observe(table);
