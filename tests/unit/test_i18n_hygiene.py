@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from markdown_it import MarkdownIt
 
+from qrm_forensics.report import i18n
 from qrm_forensics.report.gate.texts import gate_catalogue
 from qrm_forensics.report.i18n import Texts, catalogue, languages
 from qrm_forensics.report.rule_texts import rule_texts
@@ -58,6 +59,15 @@ def test_markup_closes(language: str) -> None:
         # As Markdown on GitHub: stars between a full stop and a letter would not close.
         html = markdown.renderInline(_SLOT.sub("x", message).replace("KVQuant*", "KVQuant"))
         assert html.count("<strong>") == html.count("</strong>") == strong, f"{language} {key}: {html}"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_what_looks_like_a_slot_is_one(language: str) -> None:
+    for key, message in catalogue(language).items():
+        if key.startswith("metric."):
+            continue  # texts of metrics have no slots but {terms}, and quote regular expressions
+        rest = i18n._SLOT.sub("", re.sub(r"`[^`]*`|\\boxed\{\}?", "", message))
+        assert not re.search(r"[{}|]", rest), f"{language} {key}: {rest}"
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
