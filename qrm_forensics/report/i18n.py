@@ -2,7 +2,8 @@
 
 A language is a folder, and its catalogue the union of the folder's files: one file per area of the report
 (``ui``, ``findings``, ``definitions``, …), so that a new part of the report brings an area file of its own,
-the same in every language.  A key stands in one file only; in two it is a :class:`CatalogueError`.
+the same in every language.  A key stands in one file only; in two it is a :class:`CatalogueError`.  Texts of
+metrics and rules stand beside their code; :mod:`qrm_forensics.report.rule_texts` says in which languages.
 
 Message ids are keys (``finding.worst``); a message holds named slots:
 
