@@ -36,7 +36,7 @@
       item.el.style.height = "";
       item.el.textContent = "";
       item.runs = paint(item.el, doc, item.from, item.to, marks(), { raw, tag });
-      if (item.to < doc.text.length && doc.text[item.to - 1] !== "\n") item.el.classList.add("cut");
+      if (list[list.indexOf(item) + 1]?.type === "text" && doc.text[item.to - 1] !== "\n") item.el.classList.add("cut");
     };
     const near = new IntersectionObserver((entries) => {
       for (const entry of entries) if (entry.isIntersecting) { near.unobserve(entry.target); fill(entry.target.item); }

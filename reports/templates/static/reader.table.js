@@ -156,7 +156,7 @@
     body.replaceChildren(top, ...order.slice(first, last).map((row, i) => {
       const at = first + i;
       return make("tr", { data: { at }, "aria-rowindex": String(at + 2), tabIndex: at === selected ? 0 : -1, class: at === selected ? "selected" : null, "aria-selected": at === selected ? "true" : null },
-        make("th", { scope: "row" }, make("a", { href: link(row), data: { reader: row.key } }, make("bdi", { class: "name" }, shown(row.id))),
+        make("th", { scope: "row" }, make("a", { href: link(row), }, make("bdi", { class: "name" }, shown(row.id))),
           make("small", {}, shown([data.benchmarks.length > 1 ? row.benchmark : null, row.subject, row.level === null ? null : say("level", { level: row.level }), row.sample ? say("sample", { n: row.sample }) : null].filter(Boolean).join(" · ")))),
         make("td", { class: "r-question", dir: "auto" }, make("div", {}, shown(row.question))),
         ...shownVariants.map(([, variant]) => cellOf(row, variant)));

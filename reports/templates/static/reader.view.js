@@ -293,15 +293,31 @@
   };
 
   const start = async () => {
+    data = await index();
     document.body.append(root);
-    // A link to a problem: the part behind the question mark is state, not an anchor.
+    // A link to a problem: what is behind the question mark is state, not an anchor.
     document.addEventListener("click", (event) => {
-      const link = event.target.closest?.("a[data-reader]");
+      const link = event.target.closest?.('a[href^="#"][href*=":reader?"]');
       if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+      const wanted = new URLSearchParams(link.hash.split("?").slice(1).join("?").replace(/\+/g, "%2B"));
+      if (!wanted.get("problem")) return;
       event.preventDefault();
       event.stopPropagation();
-      open(link.dataset.reader, link.dataset.readerShow ? { show: link.dataset.readerShow } : {});
+      open(wanted.get("problem"), { show: wanted.get("show"), at: wanted.get("at") });
     }, true);
+    // Names of problems all over the report become such links.
+    QRM.onPage((page) => {
+      for (const name of page.querySelectorAll("[data-problem]")) {
+        const { problem, show, at } = name.dataset;
+        const row = data?.find(problem);
+        if (!row || name.querySelector("a")) continue;
+        const reference = show ? row.cells.find((c) => data.variants[c.variant] === show)?.reference ?? null : null;
+        const beside = [...new Set([reference === null ? null : data.variants[reference], show].filter(Boolean))].join(",");
+        const link = make("a", { href: "#" + page.lang + ":reader?" + Object.entries({ problem: row.key, show: beside, at }).filter(([, v]) => v).map(([k, v]) => k + "=" + encodeURIComponent(v)).join("&") });
+        link.append(...name.childNodes);
+        name.append(link);
+      }
+    });
     const add = (key, label, fn) => QRM.keys.add(key, "reader.key." + label, fn);
     add("j", "next", () => (now ? move(1) : table.step(1)));
     add("k", "previous", () => (now ? move(-1) : table.step(-1)));
@@ -315,7 +331,6 @@
       if (event.key === "Escape" && !root.hidden && !event.defaultPrevented && !document.querySelector("dialog[open], .evidence-card")) { event.preventDefault(); close(); }
     });
     QRM.onTheme(() => now?.panes.forEach((p) => p.draw()));
-    data = await index();
     state.on("problem", show);
     const again = () => { if (now && !root.hidden) build(); };
     for (const key of DRAWN) state.on(key, () => { if (now && now.drawn !== drawn() && data.find(state.get("problem") ?? "") === now.row) build(); });
