@@ -30,6 +30,7 @@ from qrm_forensics.report.charts import Figure, figures
 from qrm_forensics.report.export_files.context_json import dump_context
 from qrm_forensics.report.export_files.file_names import Names
 from qrm_forensics.report.export_files.images import IMAGES, draw_images
+from qrm_forensics.report.export_files.latex import document, to_latex
 from qrm_forensics.report.export_files.tables_json import to_json
 from qrm_forensics.report.i18n import Texts, check_languages
 from qrm_forensics.report.keys import loop_class_key
@@ -249,9 +250,10 @@ def _markdown(context: ReportContext, texts: Texts, environment: Environment) ->
 def _table_files(
     context: ReportContext, texts: Mapping[str, Texts], folder: Path, formats: Sequence[str]
 ) -> dict[Path, str]:
-    writers: dict[str, Callable[[tables.TableData, Texts], str]] = {"md": tables.to_markdown, "tex": tables.to_latex}
+    writers: dict[str, Callable[[tables.TableData, Texts], str]] = {"md": tables.to_markdown, "tex": to_latex}
     files: dict[Path, str] = {}
-    for table in report_tables(context):
+    built = report_tables(context)
+    for table in built:
         if "json" in formats:
             files[folder / f"{table.name}.json"] = to_json(table)
         if "csv" in formats:
@@ -261,4 +263,9 @@ def _table_files(
                 files |= {
                     folder / f"{table.name}.{language}.{suffix}": write(table, t) for language, t in texts.items()
                 }
+    if "tex" in formats:
+        names = [table.name for table in built]
+        for language, told in texts.items():
+            contents = [files[folder / f"{name}.{language}.tex"] for name in names]
+            files[folder / f"tables.{language}.tex"] = document(names, contents, told)
     return files

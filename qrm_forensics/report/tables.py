@@ -458,7 +458,7 @@ def md_escape(text: object) -> str:
 def to_markdown(table: TableData, texts: Texts, *, transposed: bool = False) -> str:
     """A pipe table, numbers to the right; ``transposed`` for a table with more columns than rows."""
     titles, rows = printed(table, texts)
-    numeric = _numeric(table)
+    numeric = numeric_columns(table)
     if transposed:
         columns = list(zip(titles, *rows, strict=True))
         titles, rows = list(columns[0]), [list(column) for column in columns[1:]]
@@ -478,6 +478,11 @@ _TEX |= {c: "\\" + c for c in "&%$#_"} | {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "×": r"$\times$",
+    "≥": r"$\geq$",
+    "≤": r"$\leq$",
+    "≈": r"$\approx$",
+    "→": r"$\rightarrow$",
+    "✓": r"$\surd$",
     # at the beginning of a row these would be arguments of \\ or \midrule
     "[": "{[}",
     "*": "{*}",
@@ -493,22 +498,7 @@ def tex_escape(text: str) -> str:
     return _TEX_JOINED.sub(r"\1{}", escaped)
 
 
-def to_latex(table: TableData, texts: Texts) -> str:
-    """A ``tabular`` with booktabs rules (needs ``\\usepackage{booktabs}``; Korean needs LuaLaTeX or XeLaTeX)."""
-    titles, rows = printed(table, texts)
-    spec = "".join("r" if right else "l" for right in _numeric(table))
-    lines = [
-        rf"\begin{{tabular}}{{{spec}}}",
-        r"\toprule",
-        " & ".join(tex_escape(t) for t in titles) + r" \\",
-        r"\midrule",
-        *(" & ".join(tex_escape(cell) for cell in row) + r" \\" for row in rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _numeric(table: TableData) -> list[bool]:
+def numeric_columns(table: TableData) -> list[bool]:
+    """Of the columns that hold anything, whether they hold numbers only."""
     columns = [[row[i] for row in table.rows if row[i] is not None] for i in range(len(table.heads))]
     return [all(isinstance(v, Claim | int | float) for v in values) for values in columns if values]

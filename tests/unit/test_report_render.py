@@ -28,7 +28,6 @@ from qrm_forensics.report.tables import (
     TableData,
     Value,
     md_escape,
-    tables,
     tex_escape,
     to_csv,
 )
