@@ -62,13 +62,17 @@ gate: $(VENV)/.demo
 	$(CHECK) --candidate $(GATE)/candidate::gptq-w2g128 \
 	  --markdown $(GATE)/red.md --junit $(GATE)/red.xml --json $(GATE)/red.json; test $$? -eq 1
 
-# The browser tests need a Chromium and a font with Hangul. As root on Debian they are installed;
+# The browser tests need a Chromium and a font with Hangul, the test of LaTeX tables a TeX (230 MB). As root on Debian they are installed;
 # elsewhere the tests say what is missing and are skipped.
 browser-deps:
 	@if command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null; then :; \
 	elif [ "$$(id -u)" = 0 ] && [ -f /etc/debian_version ]; then \
 	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium fonts-noto-cjk >/dev/null; \
 	else echo "browser tests will be skipped: install chromium and a CJK font (Debian: apt-get install chromium fonts-noto-cjk)"; fi
+	@if command -v lualatex >/dev/null || command -v xelatex >/dev/null || command -v tectonic >/dev/null; then :; \
+	elif [ "$$(id -u)" = 0 ] && [ -f /etc/debian_version ]; then \
+	  apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends texlive-luatex texlive-latex-recommended >/dev/null; \
+	else echo "LaTeX tables will not be compiled: install texlive-luatex and texlive-latex-recommended, or tectonic"; fi
 
 wheel: $(VENV)/.test
 	$(PIP) build
