@@ -341,3 +341,14 @@ def test_nothing_is_wider_than_the_window(at: Any, width: int) -> None:
         <= 0
     )
     assert p.pane(W3).locator(".r-fold").inner_text().startswith("×176 반복")
+
+
+def test_names_of_problems_lead_to_their_responses(at: Any) -> None:
+    p = at("#en:summary")
+    link = p.page.locator(".page[lang=en] .case h4 a[href*=':reader?']").first
+    name = link.inner_text()
+    link.click()
+    p.page.wait_for_selector(f".reader h2:has-text('{name}')")
+    p.page.keyboard.press("Escape")
+    assert p.page.locator(".reader").is_hidden()
+    assert p.page.locator(".page[lang=en] .case h4").first.is_visible()

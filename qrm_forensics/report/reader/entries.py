@@ -29,8 +29,6 @@ import numpy.typing as npt
 
 from qrm_forensics.report.folding import LoopSpan, Part, fold, loop_spans
 
-#: Marks of one kind in a response; a response with more is marked up to there, and says so.
-MOST_MARKS = 5000
 #: Equal parts of a response that surprisal is averaged over.
 BINS = 240
 _THINK_END = "</think>"
@@ -62,11 +60,7 @@ def response_entry(
         folds = [[s.start, s.end, s.loop] for s in fold(text, loops) if s.part is Part.FOLDED]
         if folds:
             entry["folds"] = folds
-    flat = {
-        kind: [int(x) for span in spans[:MOST_MARKS] for x in span]
-        for kind, spans in marks.items()
-        if kind != "loop" and spans
-    }
+    flat = {kind: [int(x) for span in spans for x in span] for kind, spans in marks.items() if kind != "loop" and spans}
     if flat:
         entry["marks"] = flat
     end = text.rfind(_THINK_END)

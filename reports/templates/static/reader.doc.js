@@ -4,7 +4,7 @@
   if (!QRM.reader) return;
   const { places, formulas, markerPattern, cut, holder, once } = QRM.reader;
   const MARKS = ["loop", "correct", "false_equation", "gibberish", "marker"]; // in the order of the legend
-  const MOST = 5000; // markers that are drawn; a response of nothing else would be a mark per word
+  const MOST = 100000; // markers that are marked; a megabyte of nothing else would be more
   const FIRST = 3000; // units that an opened fold shows before it folds the rest again
   const LAST = 1200;
 
@@ -99,5 +99,5 @@
     return [...textItems(doc, fold.from, a, more), { ...fold, from: a, to: b, inner: true }, ...textItems(doc, b, fold.to, more)];
   };
 
-  Object.assign(QRM.reader, { MARKS, ready, sharedStart, items, unfolded });
+  Object.assign(QRM.reader, { MARKS, MOST_MARKERS: MOST, ready, sharedStart, items, unfolded });
 })();

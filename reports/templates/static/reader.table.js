@@ -67,6 +67,7 @@
     note = make("p", { class: "r-note", role: "status" });
     tally = make("p", { class: "r-tally", role: "status" });
     facets = make("div", { class: "r-facets" });
+    const fold = make("details", { class: "r-filters", open: innerWidth > 640 || filters.any() }, make("summary", {}, say("filters")), facets);
     let timer = 0;
     box.addEventListener("input", () => { clearTimeout(timer); timer = setTimeout(() => state.set("r.q", box.value), 250); });
     box.addEventListener("keydown", (event) => {
@@ -93,7 +94,7 @@
     });
     new ResizeObserver(() => draw()).observe(scroller);
     holder.replaceChildren(
-      make("div", { class: "r-query" }, box, make("label", {}, deep, " ", say("search_texts")), note), facets, tally, scroller,
+      make("div", { class: "r-query" }, box, make("label", {}, deep, " ", say("search_texts")), note), fold, tally, scroller,
     );
   };
   const chips = (name, values, label) => {

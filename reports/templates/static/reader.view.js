@@ -3,7 +3,7 @@
 (() => {
   if (!QRM.reader) return;
   const { state } = QRM;
-  const { index, entry, make, say, named, number, shown, ready, sharedStart, pane, forget, MARKS, table, facts } = QRM.reader;
+  const { index, entry, make, say, named, number, shown, ready, sharedStart, pane, forget, MARKS, MOST_MARKERS, table, facts } = QRM.reader;
   const SIDE = 4; // responses beside each other
   const LEAST_SHARED = 160; // characters of a common beginning that are worth folding
   const MOST_HITS = 5000;
@@ -135,7 +135,7 @@
       type: "button", class: "r-mark", "aria-pressed": String(!hidden.has(kind)), disabled: !sum(kind), title: say("mark_title." + kind), onclick: () => {
         if (!hidden.delete(kind)) hidden.add(kind);
         state.update({ hide: [...hidden].join(",") || null, at: here() });
-      } }, make("mark", { class: "m m-" + kind }, say("mark." + kind)), make("b", {}, number(sum(kind))))),
+      } }, make("mark", { class: "m m-" + kind }, say("mark." + kind)), make("b", {}, number(sum(kind)) + (kind === "marker" && now.panes.some((p) => p.doc.marks.marker.length === MOST_MARKERS) ? "+" : "")))),
       now.panes.some((p) => p.doc.response.surprisal) ? make("span", { class: "r-mark" }, make("i", { class: "r-swatch surprisal" }), say("mark.surprisal")) : null,
       now.panes.some((p) => p.doc.parts !== null) ? make("span", { class: "r-mark" }, make("i", { class: "r-swatch parts" }), say("mark.parts")) : null);
   };
