@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from qrm_forensics import builtin
-from qrm_forensics.errors import EnvironmentMissing
+from qrm_forensics.errors import InputError
 from qrm_forensics.store import Store
-from qrm_forensics.tokenizer import load_tokenizer
 
 #: What a decoder writes for bytes that are not a whole character yet, and how many tokens one character may take.
 _TORN, _LONGEST = "\N{REPLACEMENT CHARACTER}", 8
@@ -30,7 +29,7 @@ class Vocabulary:
     def encode(self, text: str) -> list[int] | None:
         """The ids of a text, without special tokens added; None without a tokenizer."""
         tokenizer = self._load()
-        return None if tokenizer is None else list(tokenizer.encode(text, add_special_tokens=False))
+        return None if tokenizer is None else list(tokenizer.encode(text, add_special_tokens=False).ids)
 
     def pieces(self, ids: Sequence[int]) -> tuple[str, ...] | None:
         """The text of each id; of ids that make up one character, all of it at the last.  None without a tokenizer."""
@@ -40,7 +39,7 @@ class Vocabulary:
         made: list[str] = []
         begun = 0
         for i in range(len(ids)):
-            text = tokenizer.decode(list(ids[begun : i + 1]), clean_up_tokenization_spaces=False)
+            text = tokenizer.decode(list(ids[begun : i + 1]), skip_special_tokens=False)
             if text.endswith(_TORN) and i + 1 < len(ids) and i - begun < _LONGEST:
                 made.append("")
             else:
@@ -64,10 +63,20 @@ def vocabulary_of(store: Store, variant: str) -> Vocabulary:
 
 
 def _tokenizer(folder: Path | None) -> Any:
-    """None where there is no tokenizer or no transformers: ids are then shown as numbers, and that is said."""
+    """None where there is no tokenizer, or no package to read it: ids are then shown as numbers.
+
+    ``tokenizers`` alone: transformers would bring torch along, which takes seconds.  Raises InputError for a file that
+    cannot be read.
+    """
     if folder is None:
         return None
     try:
-        return load_tokenizer(folder)
-    except EnvironmentMissing:
+        from tokenizers import Tokenizer
+    except ImportError:
         return None
+    try:
+        return Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except Exception as error:  # the package raises nothing narrower
+        raise InputError(
+            f"{folder / 'tokenizer.json'}: cannot be read ({error}); fetch the checkpoint again"
+        ) from error

@@ -12,6 +12,7 @@ from factories import AIME, AWQ3, AWQ4, BF16, GPTQ3, KV4, MATH, small_run
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from qrm_forensics import builtin
 from qrm_forensics.errors import InputError
 from qrm_forensics.measure import run_metrics
 from qrm_forensics.metrics import get_metric
@@ -306,6 +307,21 @@ def test_ids_that_cannot_be_read_stay_numbers() -> None:
     parted = made.divergence_table([one, response("abd", variant="w", token_ids=[5, 7])])
     assert parted.loc[0, "position"] == 1
     assert parted["char"].isna().all() and parted["before"].isna().all()
+
+
+def test_the_pieces_of_a_vocabulary_are_the_text() -> None:
+    """Also where a character takes several tokens."""
+    pytest.importorskip("tokenizers", reason="token texts need the package tokenizers (extra 'models')")
+    vocabulary = Vocabulary(builtin.weights_dir())
+    text = "한글 12.5 + 7 = 19.5\n</think>\nThe answer is \\boxed{19.5}."
+    ids = vocabulary.encode(text)
+    assert ids is not None
+    pieces = vocabulary.pieces(ids)
+    assert pieces is not None and len(pieces) == len(ids) and "".join(pieces) == text
+    one = Response(response(text, token_ids=ids).trace, response(text).problem, {}, vocabulary, WORDS)
+    assert one.token_chars is not None and one.token_chars[0] == 0
+    assert all(text.startswith(piece, at) for piece, at in zip(pieces, one.token_chars, strict=True))
+    assert Vocabulary(None).encode(text) is None and Vocabulary(None).pieces(ids) is None
 
 
 def test_surprisal_is_the_mean_over_its_tokens() -> None:
