@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from qrm_forensics.records import Status, Verdict
 from qrm_forensics.report.checkpoints import bits_per_weight, tensor_table, token_table, variant_table
 from qrm_forensics.report.context import build_context
 from qrm_forensics.report.evidence import evidence
-from qrm_forensics.report.i18n import Texts, languages
+from qrm_forensics.report.i18n import Texts, catalogue, languages
 from qrm_forensics.report.model import Claim, ReportContext, Sentence, Unit
 from qrm_forensics.report.sections.budget import budgets
 from qrm_forensics.report.sections.grid import allowed, drop_class, mean_of_means_interval
@@ -402,3 +403,11 @@ def test_the_reference_study(reference: Run) -> None:
     assert {"advice.keep_weights:4", "advice.keep_kv:4", "advice.memory_rule:"} <= set(other)
     words = {str(r["variant"]): r["mean_words"] for r in rows_of(section(context, "performance", "MATH-500"))}
     assert round(float(getattr(words["awq-w3g128"], "value", 0))) == 11327
+
+
+def test_the_page_that_compares_the_reports_names_sections_that_exist() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "reports-compared.md").read_text("utf-8")
+    cells = [line.split("|")[2] for line in page.splitlines() if line.startswith("|")]
+    named = {title for cell in cells for title in re.findall(r"\*\*([^*]+)\*\*", cell)}
+    assert len(named) > 30
+    assert sorted(named - set(catalogue("en").values())) == []
