@@ -72,7 +72,20 @@
     if (!found) return;
     for (let e = found; e; e = e.parentElement) if (e.tagName === "DETAILS") e.open = true;
     found.classList.add("is-target");
-    found.scrollIntoView();
+    hold(found);
+  };
+  // What is made on the way (charts, tools of tables) would push the place away again: it is held until all is
+  // still, or until the reader takes over.
+  let release = () => {};
+  const hold = (e) => {
+    release();
+    const until = performance.now() + 2000;
+    const again = new ResizeObserver(() => { if (performance.now() < until) e.scrollIntoView({ behavior: "instant" }); else release(); });
+    const taken = ["wheel", "touchstart", "keydown", "pointerdown"];
+    release = () => { again.disconnect(); for (const kind of taken) removeEventListener(kind, release, true); };
+    for (const kind of taken) addEventListener(kind, release, { capture: true, passive: true });
+    again.observe(QRM.page());
+    e.scrollIntoView({ behavior: "instant" });
   };
   document.addEventListener("click", (event) => {
     const link = event.target.closest?.('a[href^="#"]:not(.num)'); // a number has a card of its own
