@@ -7,7 +7,7 @@ every recipe.  The unquantized baseline is a recipe like any other.
 
 What else can be chosen follows a ``+``, in any order: the preset (``paper-code``, ``paper-text``),
 ``skip-1`` or ``skip0_27`` (decoder layers left in full precision, negative ones from the end),
-``householder`` (QuaRot's rotation), ``online`` (FlatQuant without reparameterization),
+``householder`` (QuaRot's rotation), ``plain`` (FlatQuant's weights without its transforms),
 ``even`` or ``rceil`` and ``away`` (how MXFP4 rounds scales and ties), ``prebias`` or ``postbias``
 (KVQuant*: key statistics before or after the bias of ``k_proj``).
 """
@@ -42,7 +42,7 @@ METHODS = tuple(_METHODS)
 #: option -> (field, value, methods that have it)
 _OPTIONS: dict[str, tuple[str, str, frozenset[str]]] = {
     "householder": ("rotation", "householder", frozenset({"quarot"})),
-    "online": ("transforms", "online", frozenset({"flatquant"})),
+    "plain": ("transforms", "plain", frozenset({"flatquant"})),
     "even": ("mx_scale", "even", frozenset({"mxfp4"})),
     "rceil": ("mx_scale", "rceil", frozenset({"mxfp4"})),
     "away": ("mx_ties", "away", frozenset({"mxfp4"})),
@@ -64,8 +64,8 @@ class Recipe(BaseModel):
     ``quant_shards`` is the tensor-parallel degree that the quantizer's groups were
     made for, which is a property of the numbers and not of the machine.
     ``skip_layers``: decoder layers that stay in full precision, ascending, each once; negative from the end.
-    ``rotation``: of the hidden states (QuaRot).  ``transforms``: whether FlatQuant folds what it can into the weights or
-    applies every transform as the model runs.  ``mx_scale``, ``mx_ties``: how MXFP4 rounds block scales and values half-way
+    ``rotation``: of the hidden states (QuaRot).  ``transforms``: ``folded``, FlatQuant as it is, or ``plain``, its
+    rounded weights mapped back to an ordinary checkpoint, whose activations and cache are not rounded.  ``mx_scale``, ``mx_ties``: how MXFP4 rounds block scales and values half-way
     between two.  ``key_bias``: whether KVQuant* quantizes keys before ``k_proj``'s bias is added; ``auto`` decides by its size.
     """
 
@@ -81,7 +81,7 @@ class Recipe(BaseModel):
     preset: Preset = "fixed"
     skip_layers: tuple[int, ...] = ()
     rotation: Literal["hadamard", "householder"] = "hadamard"
-    transforms: Literal["folded", "online"] = "folded"
+    transforms: Literal["folded", "plain"] = "folded"
     mx_scale: Literal["floor", "even", "rceil"] = "floor"
     mx_ties: Literal["even", "away"] = "even"
     key_bias: Literal["auto", "before", "after"] = "auto"

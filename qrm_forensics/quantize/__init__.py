@@ -55,6 +55,7 @@ QUANTIZERS = {
     "awq": "qrm_forensics.quantize.awq:AWQ",
     "gptq": "qrm_forensics.quantize.gptq:GPTQ",
     "kvquant_star": "qrm_forensics.quantize.kvquant_star:KVQuantStar",
+    "flatquant": "qrm_forensics.quantize.flatquant:FlatQuant",
     "mxfp4": "qrm_forensics.quantize.mxfp4:MXFP4",
     "quarot": "qrm_forensics.quantize.quarot:QuaRot",
     "smoothquant": "qrm_forensics.quantize.smoothquant:SmoothQuant",

@@ -131,7 +131,7 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Calibration]
 
 RECIPES = [
     *("kvquant_star-kv4", "kvquant_star-kv3+postbias", "quarot-kv4", "mxfp4-w4a4kv4", "quarot-w8a8kv8"),
-    *("quarot-w4a4kv4s2+householder", "smoothquant-w8a8kv8", "quarot-w8a8kv8+skip0"),
+    *("quarot-w4a4kv4s2+householder", "smoothquant-w8a8kv8", "quarot-w8a8kv8+skip0", "flatquant-w8a8kv8"),
 ]
 
 
@@ -190,3 +190,39 @@ def test_wrong_pairings_are_refused(source: tuple[Path, Calibration], tmp_path: 
     (first / "runtime.json").write_text(json.dumps({"format": 1, "recipe": 3}), encoding="utf-8")
     with pytest.raises(InputError, match="not a runtime description"):
         load_model(str(first))
+
+
+def test_flatquant_transforms_change_nothing_and_training_helps() -> None:
+    """At 16 bits the transformed layer is the layer; at 4 bits training lowers the loss; the way back is exact."""
+    from qrm_forensics.quantize.flatquant_core import LayerTransforms, Settings
+    from qrm_forensics.quantize.flatquant_train import rounded, train_layer
+
+    network, model = random_model("qwen3", tied=False, bias=True, kv_heads=2, head_dim=32)
+    layer = network.float().model.layers[0]
+    x = torch.randn(4, 24, 96, generator=torch.Generator().manual_seed(0)) * 3
+    places = network.model.rotary_emb(x, torch.arange(24)[None])
+    given = {"position_embeddings": places, "attention_mask": None}
+    plain = layer(x, **given)
+    peaks = {"ln": torch.full((96,), 4.0), "up": torch.full((96,), 4.0), "down": torch.full((160,), 8.0)}
+    for shards in (1, 2):
+        fine = LayerTransforms(layer, model, Settings(16, 16, 16, shards), peaks, 0)
+        for name in fine.clips:
+            fine.clips[name].fill_(30.0)  # no clipping
+        with rounded(layer, model, fine):
+            assert (layer(x, **given) - plain).abs().max() < 2e-2 * plain.abs().max()
+        assert torch.equal(layer(x, **given), plain)
+        back = fine.restore_weights(fine.transform_weights(layer, exact=True))
+        for name, weight in back.items():
+            assert torch.allclose(weight, layer.get_submodule(name.removesuffix(".weight")).weight.double(), atol=1e-5)
+    coarse = LayerTransforms(layer, model, Settings(4, 4, 4, 1), peaks, 0)
+    told = train_layer(layer, model, coarse, [x], [given], epochs=40)
+    assert 0 < told["relative_loss_after"] < 0.8 * told["relative_loss_before"]
+
+
+@pytest.mark.parametrize(
+    ("n", "factors"), [(1536, (32, 48)), (8960, (80, 112)), (2240, (40, 56)), (18944, (128, 148)), (97, (1, 97))]
+)
+def test_kronecker_sizes_are_those_of_the_public_code(n: int, factors: tuple[int, int]) -> None:
+    from qrm_forensics.quantize.flatquant_core import kronecker_sizes
+
+    assert kronecker_sizes(n) == factors
