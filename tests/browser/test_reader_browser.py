@@ -293,7 +293,7 @@ def test_files_beside_the_report(browser: Any, tmp_path: Path) -> None:
     p.page.evaluate("QRM.state.update({ problem: null })")
     p.page.fill(".r-search", r"costs \$5")
     p.page.check(".r-query input[type=checkbox]")
-    p.wait("document.querySelectorAll('.r-table tbody th a').length === 1")
+    p.wait("document.querySelectorAll('.r-table tbody th a').length === 1", 30)
     assert p.said == []
     assert all(url.startswith((tmp_path.as_uri(), "blob:")) for url in p.requests)
     # A file of another report in its place is noticed.

@@ -74,7 +74,7 @@
       if (event.key === "Enter") { clearTimeout(timer); state.set("r.q", box.value); }
       if (event.key === "ArrowDown") { event.preventDefault(); select(Math.max(0, selected), true); }
     });
-    deep.addEventListener("change", () => state.set("r.texts", deep.checked ? "1" : null));
+    deep.addEventListener("change", () => { clearTimeout(timer); state.update({ "r.q": box.value, "r.texts": deep.checked ? "1" : null }); });
     body = make("tbody");
     top = make("tr", { class: "r-space", "aria-hidden": "true" }, make("td"));
     bottom = make("tr", { class: "r-space", "aria-hidden": "true" }, make("td"));
@@ -139,12 +139,15 @@
     top.firstChild.colSpan = bottom.firstChild.colSpan = 2 + shownVariants.length;
     tally.textContent = order.length === data.rows.length ? say("all_rows", { n: number(data.rows.length) }) : say("some_rows", { n: number(order.length), of: number(data.rows.length) });
     drawn = null;
+    if (behind()) return;
     scroller.scrollTop = Math.min(scroller.scrollTop, order.length * ROW);
     draw();
   };
+  // Behind the open reader nothing is laid out, so nothing is asked of the layout either.
+  const behind = () => document.documentElement.classList.contains("reading");
   let drawn = null;
   const draw = () => {
-    if (!data || !body) return;
+    if (!data || !body || behind()) return;
     const first = Math.max(0, Math.floor(scroller.scrollTop / ROW) - SPARE);
     const last = Math.min(order.length, first + Math.ceil((scroller.clientHeight || 600) / ROW) + 2 * SPARE);
     const now = first + "-" + last + "-" + selected;
@@ -236,8 +239,8 @@
   QRM.reader.table = {
     start, select,
     order: () => order,
-    /** Select the row of a problem, where the filters show it. */
-    at(row) { const at = order.indexOf(row); if (at >= 0) select(at); return at; },
+    /** Select the row of a problem, where the filters show it, and draw what has changed. */
+    at(row) { const at = order.indexOf(row); if (at >= 0) select(at); else draw(); },
     step(by) { holder.scrollIntoView({ block: "nearest" }); step(by); },
     open: () => { if (selected >= 0) openAt(selected); },
     focus: () => { box.focus(); box.scrollIntoView({ block: "center" }); },

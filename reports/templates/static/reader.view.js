@@ -44,7 +44,8 @@
     drop();
     root.hidden = true;
     document.documentElement.classList.remove("reading");
-    if (now) table.at(now.row);
+    for (const page of document.querySelectorAll(".page")) getComputedStyle(page).contentVisibility; // its layout is asked for next, so it has to be told first
+    table.at(now?.row);
     now = null;
     if (returnTo?.isConnected && returnTo !== document.body) returnTo.focus({ preventScroll: true }); else table.refocus();
     returnTo = null;
