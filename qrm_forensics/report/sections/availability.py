@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from qrm_forensics.records import Finish
 from qrm_forensics.report.checkpoints import token_table
-from qrm_forensics.report.claims import count
+from qrm_forensics.report.claims import count, where
 from qrm_forensics.report.nouns import Claim, Sentence
 from qrm_forensics.report.sections.calibrations import calibrations
 from qrm_forensics.report.sections.material import Material
@@ -72,7 +72,7 @@ def _lacking(material: Material) -> Iterator[tuple[Value, ...]]:
     n = table.num_rows
     known = pc.sum(pc.not_equal(table["finish"], str(Finish.UNKNOWN))).as_py() or 0
     yield from _partial(material, "finish", int(known), n, "finish != 'unknown'")
-    yield from _partial(material, "token_ids", len(token_table(store)), n, "", "tokens")
+    yield from _partial(material, "token_ids", len(token_table(store)), n, where(variant=list(run.variants)), "tokens")
     for column in ("completion_tokens", "seconds"):
         yield from _partial(material, column, n - table[column].null_count, n, f"{column}.notna()")
     # what a measure of the whole run tells without reading every token again
