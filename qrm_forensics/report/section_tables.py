@@ -60,7 +60,29 @@ def _html(value: Sentence | Quote | Problem | str, texts: Texts) -> Markup:
 
 def report_tables(context: ReportContext) -> tuple[TableData, ...]:
     """Every table of a report that has rows."""
-    return (*tables.tables(context), *table_data(context.sections))
+    return (*tables.tables(context), *page_tables(context), *table_data(context.sections))
+
+
+def page_tables(context: ReportContext) -> tuple[TableData, ...]:
+    """The tables of the pages, each joined over all pages; a column that a page has not is empty there."""
+    pages = [page for benchmark in context.benchmarks for page in benchmark.pages]
+    found: dict[str, dict[str, Column]] = {}
+    for table in (table for page in pages for table in page.tables):
+        found.setdefault(table.name, {}).update({c.name: c for c in table.columns})
+    where = (Head("benchmark", "ui.benchmark"), Head("dimension", "ui.dimension"), Head("category", "ui.category"))
+    made = []
+    for name, columns in found.items():
+        if "total" in columns:  # the last one on every page
+            columns["total"] = columns.pop("total")
+        rows: list[tuple[tables.Value, ...]] = []
+        for page in pages:
+            told = {"topic": f"topic.{page.name}", "outcome": f"outcome.{page.name}"}.get(page.dimension, page.name)
+            for table in (t for t in page.tables if t.name == name):
+                for row in table.rows:
+                    cells = dict(zip((c.name for c in table.columns), map(_datum, row), strict=True))
+                    rows.append((page.benchmark, f"dimension.{page.dimension}", told, *map(cells.get, columns)))
+        made.append(TableData(name, (*where, *map(_head, columns.values())), tuple(rows)))
+    return tuple(made)
 
 
 def table_data(sections: Sequence[Section]) -> tuple[TableData, ...]:

@@ -161,7 +161,7 @@ def _per_1000(run: RunData, data: BenchmarkData, members: Members, variant: str,
     marks, words = marks[there], words[there]
     name = column.removesuffix("_count")
     claim = Claim(
-        f"marker/category/{members.place(data, variant)}/{name}",
+        f"category/marker/{members.place(data, variant)}/{name}",
         None,
         Unit.PER_1000_WORDS,
         "definition.marker",
