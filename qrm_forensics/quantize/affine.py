@@ -11,6 +11,9 @@ All work on weights that :func:`split_groups` has brought to the shape ``[rows, 
 and compute in the dtype that they are given; callers pass float32, unless they reproduce
 arithmetic that was done in bfloat16.  Codes are rounded half to even, and the zero-point
 is added *after* rounding: ``q = clamp(round(x / s) + z, qmin, qmax)``, ``x' = (q - z) * s``.
+
+``scale_dtype``: scales are rounded to that dtype before anything is computed with them, as a packed checkpoint will store
+them; its dequantized weights are then those of this grid bit by bit.  None leaves them alone.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 #: The smallest range of a group, so that a scale is never 0.
@@ -78,28 +82,39 @@ def _range_with_zero(x: Tensor) -> tuple[Tensor, Tensor]:
     return x.amin(-1, keepdim=True).clamp(max=0), x.amax(-1, keepdim=True).clamp(min=0)
 
 
-def _grid(low: Tensor, high: Tensor, bits: int, symmetric: bool) -> AffineGrid:
+def _stored(scale: Tensor, dtype: torch.dtype | None) -> Tensor:
+    return scale if dtype is None else scale.to(dtype).to(scale.dtype)
+
+
+def _grid(
+    low: Tensor, high: Tensor, bits: int, symmetric: bool, scale_dtype: torch.dtype | None = None
+) -> AffineGrid:
     import torch
 
     if symmetric:
         qmax = 2 ** (bits - 1) - 1
-        scale = torch.maximum(low.abs(), high).clamp(min=TINY) / qmax
+        scale = _stored(torch.maximum(low.abs(), high).clamp(min=TINY) / qmax, scale_dtype)
         return AffineGrid(scale, torch.zeros_like(scale), -qmax - 1, qmax)
     qmax = 2**bits - 1
-    scale = (high - low).clamp(min=TINY) / qmax
-    return AffineGrid(scale, (-low / scale).round(), 0, qmax)
+    scale = _stored((high - low).clamp(min=TINY) / qmax, scale_dtype)
+    # a scale that was rounded down could put the zero-point one step beyond the codes
+    return AffineGrid(scale, (-low / scale).round().clamp(0, qmax), 0, qmax)
 
 
-def minmax_grid(x: Tensor, bits: int, *, symmetric: bool = False) -> AffineGrid:
+def minmax_grid(
+    x: Tensor, bits: int, *, symmetric: bool = False, scale_dtype: torch.dtype | None = None
+) -> AffineGrid:
     """The grid over the range of each group, with 0 in it.  ``x`` has shape ``[rows, groups, group]``.
 
     Asymmetric: s = (max - min) / (2^b - 1), z = round(-min / s).
     Symmetric: s = max \\|x\\| / (2^(b-1) - 1), codes in [-2^(b-1), 2^(b-1) - 1].
     """
-    return _grid(*_range_with_zero(x), bits, symmetric)
+    return _grid(*_range_with_zero(x), bits, symmetric, scale_dtype)
 
 
-def mse_grid(x: Tensor, bits: int, *, symmetric: bool = False) -> AffineGrid:
+def mse_grid(
+    x: Tensor, bits: int, *, symmetric: bool = False, scale_dtype: torch.dtype | None = None
+) -> AffineGrid:
     """The grid over the shrunken range that makes Σ \\|x' - x\\|^2.4 of the group smallest.
 
     The factors are 1 - i/100 for i < 80; the first of equals wins.
@@ -107,12 +122,12 @@ def mse_grid(x: Tensor, bits: int, *, symmetric: bool = False) -> AffineGrid:
     import torch
 
     low, high = _range_with_zero(x)
-    best = minmax_grid(x, bits, symmetric=symmetric)
+    best = minmax_grid(x, bits, symmetric=symmetric, scale_dtype=scale_dtype)
     scale, zero = best.scale.clone(), best.zero.clone()
     smallest = torch.full_like(scale, float("inf"))
     for i in range(int(MSE_SHRINK * MSE_STEPS)):
         keep = 1 - i / MSE_STEPS
-        grid = _grid(keep * low, keep * high, bits, symmetric)
+        grid = _grid(keep * low, keep * high, bits, symmetric, scale_dtype)
         error = (grid.fake_quantize(x) - x).abs_().pow_(MSE_NORM).sum(-1, keepdim=True)
         better = error < smallest
         smallest = torch.where(better, error, smallest)
@@ -121,7 +136,7 @@ def mse_grid(x: Tensor, bits: int, *, symmetric: bool = False) -> AffineGrid:
     return AffineGrid(scale, zero, best.qmin, best.qmax)
 
 
-def awq_grid(x: Tensor, bits: int) -> AffineGrid:
+def awq_grid(x: Tensor, bits: int, *, scale_dtype: torch.dtype | None = None) -> AffineGrid:
     """The asymmetric grid over the range of each group, 0 in it or not.
 
     s = (max - min) / (2^b - 1), z = clamp(-round(min / s), 0, 2^b - 1).  A group whose weights all
@@ -129,7 +144,7 @@ def awq_grid(x: Tensor, bits: int) -> AffineGrid:
     """
     low, high = x.amin(-1, keepdim=True), x.amax(-1, keepdim=True)
     qmax = 2**bits - 1
-    scale = (high - low).clamp(min=TINY) / qmax
+    scale = _stored((high - low).clamp(min=TINY) / qmax, scale_dtype)
     return AffineGrid(scale, (-(low / scale).round()).clamp(0, qmax), 0, qmax)
 
 
