@@ -46,7 +46,7 @@ __all__ = [
     "side_files_hash",
 ]
 
-#: Recipe.method -> "module:Class", imported when asked for.
+#: Recipe.method -> "module:Class", imported when asked for; of quarot, the cache alone is a method of its own.
 QUANTIZERS = {
     "bf16": "qrm_forensics.quantize.unquantized:Unquantized",
     "fp16": "qrm_forensics.quantize.unquantized:Unquantized",
@@ -58,6 +58,7 @@ QUANTIZERS = {
     "flatquant": "qrm_forensics.quantize.flatquant:FlatQuant",
     "mxfp4": "qrm_forensics.quantize.mxfp4:MXFP4",
     "quarot": "qrm_forensics.quantize.quarot:QuaRot",
+    "quarot-kv": "qrm_forensics.quantize.quarot:QuaRotCache",
     "smoothquant": "qrm_forensics.quantize.smoothquant:SmoothQuant",
 }
 
@@ -83,7 +84,8 @@ def quantizer_version(recipe: Recipe) -> int | None:
 
 
 def _quantizer(recipe: Recipe) -> Quantizer:
-    module, _, name = QUANTIZERS[recipe.method].partition(":")
+    cache_alone = recipe.method == "quarot" and recipe.weight_bits is None
+    module, _, name = QUANTIZERS["quarot-kv" if cache_alone else recipe.method].partition(":")
     return cast(Quantizer, getattr(importlib.import_module(module), name)())
 
 

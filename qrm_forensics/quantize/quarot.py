@@ -31,11 +31,11 @@ SEED = 0
 
 
 class QuaRot:
-    """``quarot-kv{b}`` (the cache alone; weights stay) and ``quarot-w{b}a{b}kv{b}``, with ``+householder``.
+    """``quarot-w{b}a{b}kv{b}``, with ``+householder``; for the cache alone see :class:`QuaRotCache`.
 
     Weights: GPTQ without act_order, per row (row-parallel linears per row and shard), symmetric, range search in the
     2.4-norm.  Inputs: per token, asymmetric, clip 0.9.  Keys behind RoPE, rotated, and values: per token and head, asymmetric, clip
-    0.95; for the cache alone values are not rotated.
+    0.95.
     """
 
     name = "quarot"
@@ -45,7 +45,30 @@ class QuaRot:
     def refuse(self, recipe: Recipe) -> str | None:
         if recipe.preset == "paper-text":
             return f"{recipe}: the paper's text and code describe the same quarot; use fixed or paper-code"
-        if recipe.rotation == "householder" and recipe.weight_bits is None:
+        return None
+
+    def quantize(self, job: Job) -> Outcome:
+        recipe, source = job.recipe, job.source
+        model = model_map(source.config, source.shapes, str(source.folder))
+        assert recipe.kv_bits is not None
+        check_sizes(recipe, model)
+        rounding = Rounding(bits=recipe.kv_bits, clip=CACHE_CLIP)
+        cache = AttentionSpec(CacheSpec(rounding, transform=Transform("hadamard")), CacheSpec(rounding))
+        kept = [index for index in range(model.layers) if index not in recipe.skipped(model.layers)]
+        return _whole(job, model, kept, dict.fromkeys(kept, cache))
+
+
+class QuaRotCache:
+    """``quarot-kv{b}``: keys are rotated behind RoPE and rounded, values rounded, and nothing else changes."""
+
+    name = "quarot-kv"
+    version = 1
+    calibrated = False
+
+    def refuse(self, recipe: Recipe) -> str | None:
+        if recipe.preset != "fixed":
+            return f"{recipe}: the cache alone is the same in every preset; leave {recipe.preset} out"
+        if recipe.rotation == "householder":
             return f"{recipe}: the cache alone needs no rotation of hidden states; leave householder out"
         return None
 
@@ -53,20 +76,18 @@ class QuaRot:
         recipe, source = job.recipe, job.source
         model = model_map(source.config, source.shapes, str(source.folder))
         assert recipe.kv_bits is not None
-        _check_sizes(recipe, model)
+        check_sizes(recipe, model)
         rounding = Rounding(bits=recipe.kv_bits, clip=CACHE_CLIP)
         cache = AttentionSpec(CacheSpec(rounding, transform=Transform("hadamard")), CacheSpec(rounding))
-        kept = [index for index in range(model.layers) if index not in recipe.skipped(model.layers)]
-        attention = dict.fromkeys(kept, cache)
-        if recipe.weight_bits is None:
-            job.progress(model.layers, model.layers)
-            outcome = Outcome(settings={"keys": "rotated behind RoPE", "values": "not rotated", "clip": CACHE_CLIP})
-            outcome.runtime = RuntimeSpec(str(recipe), attention=attention)
-            return outcome
-        return _whole(job, model, kept, attention)
+        skipped = recipe.skipped(model.layers)
+        outcome = Outcome(settings={"keys": "rotated behind RoPE", "values": "not rotated", "clip": CACHE_CLIP})
+        attention = {index: cache for index in range(model.layers) if index not in skipped}
+        outcome.runtime = RuntimeSpec(str(recipe), attention=attention)
+        job.progress(model.layers, model.layers)
+        return outcome
 
 
-def _check_sizes(recipe: Recipe, model: ModelMap) -> None:
+def check_sizes(recipe: Recipe, model: ModelMap) -> None:
     sizes = {"a head": model.geometry.head_dim}
     if recipe.weight_bits is not None:
         if model.geometry.intermediate % recipe.quant_shards:
