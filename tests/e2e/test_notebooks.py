@@ -32,7 +32,7 @@ def executed(book: Any, folder: Path, run: Path, patch: pytest.MonkeyPatch) -> l
     for name, value in {**SMALL, "QRM_RUN": str(run), "OMP_NUM_THREADS": "1", "PLOTLY_RENDERER": "json"}.items():
         patch.setenv(name, value)
     nbclient.NotebookClient(
-        book, timeout=300, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        book, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
     ).execute()
     return [cell for cell in book.cells if cell.cell_type == "code"]
 
