@@ -23,7 +23,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from qrm_forensics.report.context import build_context
+from qrm_forensics.report.data import load
 from qrm_forensics.report.model import ReportContext
+from qrm_forensics.report.reader.build import build_reader
 from qrm_forensics.report.reader.entries import response_entry
 from qrm_forensics.report.reader.model import Reader, ReaderCell, ReaderRow
 from qrm_forensics.report.reader.packing import Packer
@@ -131,24 +133,25 @@ def main() -> None:
     options.add_argument("run", type=Path)
     options.add_argument("--responses", type=int, default=3540)
     options.add_argument("--chromium", default=shutil.which("chromium") or "chromium")
+    options.add_argument("--only-packing", action="store_true", help="do not open it in a browser")
     chosen = options.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         n = Store(chosen.run).trace_count()
         store = replicated(chosen.run, Path(folder) / "run", max(1, -(-chosen.responses // n)))
-        begun = time.perf_counter()
-        build_context(store, responses=False)
-        without = time.perf_counter() - begun
-        begun = time.perf_counter()
-        context = build_context(store)
-        seconds = time.perf_counter() - begun
-        reader = context.reader
-        assert reader is not None
+        run = load(store)
+        compared = {name: dict.fromkeys(data.variants, data.variants[0]) for name, data in run.benchmarks.items()}
+        begun, used = time.perf_counter(), time.process_time()
+        reader = build_reader(run, compared)
+        spent, used = time.perf_counter() - begun, time.process_time() - used
         raw = sum(p.raw_bytes for p in reader.packs) / 1e6
-        spent = max(seconds - without, 1e-9)
         print(
             f"responses {store.trace_count():,}, packs {len(reader.packs)}, {raw:.1f} MB into {reader.packed_bytes / 1e6:.1f} MB"
         )
-        print(f"context {without:.1f} s, packing {spent:.1f} s ({raw / spent:.0f} MB/s)")
+        print(f"packing {spent:.1f} s, of which on the processor {used:.1f} s ({raw / used:.0f} MB/s)")
+        print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB", flush=True)
+        if chosen.only_packing:
+            return
+        context = replace(build_context(Store(chosen.run), responses=False), reader=reader)
         longest = max(reader.rows, key=lambda row: max((c.chars or 0) for c in row.cells))
         name = f"{longest.benchmark}/{longest.problem_id}/{longest.sample}/{longest.seed}"
         for label, budget in (("all in one", None), ("files beside", 0.0)):
@@ -159,7 +162,6 @@ def main() -> None:
             print(f"{label}: rendered in {time.perf_counter() - begun:.1f} s, report.html {size:.1f} MB")
             for what, ms in browse(out / "report.html", [name, "made/long/0/0"], chosen.chromium).items():
                 print(f"  {what}: {ms:.0f} ms")
-        print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
 
 
 if __name__ == "__main__":
