@@ -125,6 +125,8 @@ class Numbers:
         if claim.unit is Unit.POINTS:
             return self.signed_range(self._points(low), self._points(high)) + self.points_suffix
         left, right = self.value(low, claim.unit), self.value(high, claim.unit)
+        if low < 0:
+            return self.signed_range(left, right)
         if not self.signs.both:
             suffix = next((s for s in ("%", self.signs.times) if left.endswith(s) and right.endswith(s)), "")
             left = left.removesuffix(suffix)

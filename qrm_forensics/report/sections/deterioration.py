@@ -124,7 +124,9 @@ def _long(material: Material, group: Group) -> Claim:
 
 def _ratio(material: Material, group: Group, first: str, last: str) -> Claim:
     """Occurrences in the last over those in the first 1,000 words, all long responses of the group together."""
-    ((value, interval),) = ratios(terms(group, [last], None), terms(group, [first], None))
+    # only the long responses are drawn: a resample without one would have no ratio
+    long = replace(group, frame=group.measured(first))
+    ((value, interval),) = ratios(terms(long, [last], None), terms(long, [first], None))
     claim = Claim(
         *(f"deterioration/{group.name}/{last}/ratio", value, Unit.RATIO, "definition.deterioration_ratio"),
         table=tables(material.run, first, last),

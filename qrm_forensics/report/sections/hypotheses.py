@@ -71,7 +71,10 @@ def _verdicts(
             slots: dict[str, Claim | str] = {"bits": str(bits)}
             for kind in ("fits", "contradicts", "undecided"):
                 slots[kind] = _pointing(material, split, module, kind, shown)
-            row.append(Sentence("hypotheses.open", slots))
+            judged = any(isinstance(slot, Claim) and slot.value for slot in slots.values())
+            row.append(
+                Sentence("hypotheses.open", slots) if judged else Sentence("hypotheses.unjudged", {"bits": str(bits)})
+            )
         rows.append(tuple(row))
     heads = (
         Column("variant", Sentence("ui.variant")),
