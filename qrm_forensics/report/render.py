@@ -147,7 +147,7 @@ def _html(
                 "name": (Locale.parse(language).get_display_name(language) or language).capitalize(),
                 "title": plain.text("ui.page_title", title=shown_text(context.title)),
                 "words": {key: text for key, text in plain.messages.items() if key.startswith("js.")},
-                "body": body,
+                "body": body if not pages else _inside_noscript(body),
             }
         )
     script = "\n".join(source(environment, f"static/{name}") for name in _SCRIPTS)
@@ -188,6 +188,15 @@ def _html_names(texts: Texts, charts: Mapping[str, Figure]) -> dict[str, Any]:
         "numeric": numeric,
         "section_cell": partial(cell_html, texts=texts),
     }
+
+
+def _inside_noscript(body: Markup) -> Markup:
+    """A page to be put between ``<noscript>`` and ``</noscript>``, so with another element for its own ones.
+
+    There a browser that runs scripts keeps it as text, and makes elements of it when its language is asked for:
+    what opens is one language, not all of them.  No text can hold these tags, as every ``<`` in a text is escaped.
+    """
+    return Markup(str(body).replace("<noscript>", '<div class="no-script">').replace("</noscript>", "</div>"))
 
 
 def _policy(scripts: Iterable[str]) -> str:

@@ -55,6 +55,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         opened = browser.new_page()
         opened.goto(Path(folder / "report.html").as_uri())
+        opened.wait_for_selector("html[data-ready]", state="attached")
+        for language in ("ko", "en", "zh"):  # a language is made when it is first looked at
+            opened.evaluate("(language) => QRM.state.set('lang', language)", language)
         yield opened
         browser.close()
 

@@ -142,10 +142,13 @@
       if (row) { row.classList.add("is-target"); row.scrollIntoView({ block: "center" }); }
     });
   });
+  QRM.onPage((page) => {
+    const fold = foldOf(page);
+    if (fold.dataset.ready) return;
+    fold.dataset.ready = "true";
+    fold.addEventListener("toggle", () => { if (fold.open && !fold.querySelector("table") && awaited === null) write(fold); });
+  });
   QRM.onReady(() => {
-    for (const fold of document.querySelectorAll(".evidence-fold")) {
-      fold.addEventListener("toggle", () => { if (fold.open && !fold.querySelector("table") && awaited === null) write(fold); });
-    }
     state.on("find.evidence", again);
     state.on("evidence", (place) => { if (place) foldOf(QRM.page()).open = true; again(); });
   });

@@ -19,6 +19,8 @@
   const translated = (anchor, language) => (prefix(anchor) ? anchor.replace(/^[^:]*:/, language + ":") : anchor);
   const show = (language) => {
     const page = pageOf(language);
+    const kept = page.querySelector(":scope > noscript"); // a language that nobody has looked at is still text
+    if (kept) page.innerHTML = kept.textContent;
     const pick = picks.find((p) => p.value === language);
     if (pick) pick.checked = true;
     root.lang = page.lang;
