@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 from babel import Locale
 from babel.numbers import format_decimal, format_percent
@@ -65,8 +66,10 @@ class Numbers:
 
     def value(self, value: float | int | None, unit: Unit) -> str:
         """A bare value with the sign of its unit (%, pp, ×), without words."""
-        if value is None:
-            return ABSENT
+        # a report prints most of its numbers several times, and CLDR's patterns are slow; + 0 makes -0.0 and 0.0 one
+        return ABSENT if value is None else _printed(self, value + 0, unit)
+
+    def _value(self, value: float | int, unit: Unit) -> str:
         match unit:
             case Unit.SHARE:
                 text = str(format_percent(value, "#,##0.0%", locale=self.locale))
@@ -141,3 +144,8 @@ class Numbers:
         if text.lstrip("-") == format_decimal(0, "#,##0.0", locale=self.locale):
             return text.lstrip("-")
         return text.replace("-", MINUS) if value < 0 else f"+{text}"
+
+
+@lru_cache(maxsize=1 << 16)
+def _printed(numbers: Numbers, value: float | int, unit: Unit) -> str:
+    return numbers._value(value, unit)

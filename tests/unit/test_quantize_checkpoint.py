@@ -229,7 +229,6 @@ def test_shards_of_a_row_only_matter_where_a_row_is_one_group(source: Path, tmp_
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("flatquant-w4a4kv4", "not available; available are bf16"),
         ("awq-w4g128sym", "asymmetric grids only"),
         ("awq-w4g128+paper-text", "weight statistics"),
         ("gptq-w4g128+paper-text", "use fixed or paper-code"),
