@@ -8,13 +8,27 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from qrm_forensics.errors import InputError
 from qrm_forensics.recipes import Recipe, Sampling
+
+#: What calibration text is made of, see :mod:`qrm_forensics.quantize.corpora`.
+Corpus = Literal["responses", "wikitext2", "wikitext2-test", "pile-val", "file"]
+#: How windows are taken from it, see :mod:`qrm_forensics.quantize.calibration`.
+Arrangement = Literal["auto", "crops", "blocks", "short-documents", "truncated-documents"]
 
 
 class _Part(BaseModel):
@@ -38,15 +52,38 @@ class BackendSpec(_Part):
 
 
 class CalibrationSpec(_Part):
-    """Text for calibration: ``samples`` crops of ``length`` tokens.
+    """Text for calibration: ``samples`` windows of ``length`` tokens.
 
     ``path`` is a file of the model's own responses in the layout of the paper's
-    repository.  Without it, the built-in model writes its own.
+    repository, or for another ``corpus`` its file or folder (without a path it comes from the hub).  Without path and corpus, the
+    built-in model writes its own.  ``field``: the column that holds the text.  ``paper`` as the arrangement means what the paper's code
+    does for each recipe's method: its corpus, its arrangement and its sizes; ``path`` is then the folder of all data sets.
     """
 
     path: str | None = None
     samples: Annotated[int, Field(ge=1)] = 128
     length: Annotated[int, Field(ge=16)] = 2048
+    corpus: Corpus = "responses"
+    field: Annotated[str, Field(min_length=1)] | None = None
+    arrangement: Arrangement | Literal["paper"] = "auto"
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Younger keys are left out where they say nothing, so that runs that were begun before them can be finished."""
+        younger = {"corpus": "responses", "field": None, "arrangement": "auto"}
+        return {k: v for k, v in handler(self).items() if k not in younger or v != younger[k]}
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        if self.corpus == "file" and self.path is None:
+            raise ValueError("the corpus 'file' needs a path")
+        if self.arrangement == "paper" and self.path is None:
+            raise ValueError(
+                "the arrangement 'paper' takes several corpora and needs the folder that they are in as path"
+            )
+        if self.arrangement == "paper" and self.corpus != "responses":
+            raise ValueError("the arrangement 'paper' chooses the corpus by itself; leave corpus out")
+        return self
 
 
 class Study(_Part):

@@ -1,16 +1,32 @@
-"""Calibration text: the model's own reasoning, as the paper's repository stores it.
+"""Calibration text: windows of token ids out of the model's own reasoning, or of any other corpus.
 
 A response file is a JSON array (whatever it is called) or JSON Lines of objects with
 ``full_prompt`` and ``generated_text``.  The prompt is the templated text, which starts
 with the model's begin token already; it is tokenized without adding special tokens, so
-that the begin token does not come twice.
+that the begin token does not come twice.  Documents of other corpora hold no special tokens, and the tokenizer puts its own in front
+of each.
+
+How windows are taken from a corpus is a named rule:
+
+``auto``
+    ``crops`` where the text has at least ``samples x length`` tokens, else ``blocks``.
+``crops``
+    Random windows of all documents, one behind the other; they may overlap (GPTQ, SmoothQuant, QuaRot, FlatQuant).
+``blocks``
+    Consecutive windows from the beginning, each token once.
+``short-documents``
+    The first ``samples`` documents of at most ``length`` tokens, in shuffled order; longer ones are *skipped*.  One behind the
+    other, cut into blocks (AWQ).  128 documents of the Pile of at most 512 tokens give about 60 blocks, not 128.
+``truncated-documents``
+    The first ``samples`` documents, in shuffled order, of each the first ``length`` tokens.  One behind the other, cut into blocks, as
+    windows are equally long here (KVQuant*).
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import random
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,13 +34,52 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qrm_forensics.errors import InputError
-from qrm_forensics.recipes import Preset
+from qrm_forensics.quantize.corpora import (
+    SEPARATOR,
+    Documents,
+    files_hash,
+    json_records,
+    locate,
+    read_documents,
+    read_text,
+    text_of,
+)
+from qrm_forensics.recipes import Preset, Recipe
+from qrm_forensics.study import Arrangement, Corpus
 from qrm_forensics.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SEPARATOR = "\n\n"
+#: Added to the seed where documents are shuffled: with seed 0 the order is that of the paper's code.
+SHUFFLE_SEED = 42
+#: Of a corpus of many documents, crops are drawn from so many times the tokens that were asked for.
+CROPS_FROM = 8
+_AT_A_TIME = 256
+
+
+@dataclass(frozen=True, slots=True)
+class PaperRule:
+    """What the paper's code calibrates a method on."""
+
+    corpus: Corpus
+    arrangement: Arrangement
+    samples: int
+    length: int
+
+
+_OWN = PaperRule("responses", "crops", 128, 2048)
+#: By method; FlatQuant has windows of 4096 for the two models with huge key biases (see :func:`paper_rule`).
+PAPER_RULES: dict[str, PaperRule] = {
+    "awq": PaperRule("pile-val", "short-documents", 128, 512),
+    "kvquant_star": PaperRule("pile-val", "truncated-documents", 512, 512),
+    "gptq": _OWN,
+    "smoothquant": _OWN,
+    "quarot": _OWN,
+    "flatquant": PaperRule("wikitext2", "crops", 128, 2048),
+}
+#: Hidden sizes of the models for which the paper's scripts give FlatQuant longer windows: R1-Distill-Qwen 1.5B and 7B.
+LONGER_HIDDEN = (1536, 3584)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,7 +87,8 @@ class Calibration:
     """Token ids ``[samples, length]`` (int32) and how they came about.
 
     ``sha256`` is over shape and ids.  ``arrangement``: ``crops`` (random, may overlap) or ``blocks`` (consecutive,
-    each token once).  ``text_tokens`` counts the whole text that they were taken from, ``records`` its responses.
+    each token once), by the rule ``requested_arrangement``.  ``text_tokens`` counts the whole text that they were taken from, ``records`` its
+    responses or documents.  ``file_sha256``: of the corpus as read, None where it came from the hub.
     """
 
     token_ids: NDArray[np.int32]
@@ -45,135 +101,207 @@ class Calibration:
     requested_length: int
     seed: int
     file: str
+    corpus: Corpus = "responses"
+    requested_arrangement: Arrangement = "auto"
+    file_sha256: str | None = None
+    #: The paper's public loader cut every response to its first character.
+    first_characters_only: bool = False
 
     def summary(self) -> dict[str, Any]:
         """For the manifest: everything but the token ids."""
         samples, length = self.token_ids.shape
         return {
             "token_sha256": self.sha256,
+            "corpus": self.corpus,
             "samples": samples,
             "length": length,
             "tokens": samples * length,
             "requested_samples": self.requested_samples,
             "requested_length": self.requested_length,
             "arrangement": self.arrangement,
+            "requested_arrangement": self.requested_arrangement,
             "records": self.records,
             "text_tokens": self.text_tokens,
             "preset": self.preset,
+            "first_characters_only": self.first_characters_only,
             "seed": self.seed,
             "file": self.file,
+            "file_sha256": self.file_sha256,
         }
 
 
+def paper_rule(recipe: Recipe, hidden: int | None = None) -> PaperRule:
+    """What the paper's code calibrates ``recipe`` on; ``paper-text`` follows the text where it says something else.
+
+    ``hidden``: hidden size of the model.  Raises InputError for a method that the paper does not calibrate.
+    """
+    if recipe.method not in PAPER_RULES:
+        raise InputError(f"{recipe}: the paper calibrates {', '.join(PAPER_RULES)}, and not {recipe.method}")
+    rule = PAPER_RULES[recipe.method]
+    if recipe.preset == "paper-text" and recipe.method in ("kvquant_star", "smoothquant"):
+        return PaperRule("pile-val", "truncated-documents", 128, 512)
+    if recipe.method == "flatquant" and hidden in LONGER_HIDDEN:
+        return PaperRule(rule.corpus, rule.arrangement, rule.samples, 4096)
+    return rule
+
+
 def load_calibration(
-    path: str | Path,
+    path: str | Path | None,
     tokenizer_dir: str | Path,
     *,
     preset: Preset = "fixed",
     samples: int = 128,
     length: int = 2048,
     seed: int = 0,
+    corpus: Corpus = "responses",
+    field: str | None = None,
+    arrangement: Arrangement = "auto",
 ) -> Calibration:
-    """Token ids from a response file: ``samples`` windows of ``length`` tokens of the concatenated responses.
+    """Token ids for calibration: windows of ``length`` tokens by the rule ``arrangement`` (see the module).
 
-    ``fixed``: each record gives ``full_prompt + generated_text + "\\n\\n"``, whole.  Windows are random
-    crops where the text has at least ``samples x length`` tokens; a shorter text is cut into consecutive
-    blocks, so that each token counts once and there are fewer windows than asked for.
+    ``path``: a file, or a folder in the layout of the paper's repository (see :mod:`~qrm_forensics.quantize.corpora`); None
+    takes a known corpus from the hub.  ``field``: the column with the text, for other corpora than responses.
 
-    ``paper-code``: each record gives ``full_prompt + generated_text[0] + "\\n\\n"``, that is the prompt and the
+    Presets matter for responses.  ``fixed``: each gives ``full_prompt + generated_text + "\\n\\n"``, whole.
+    ``paper-code``: each gives ``full_prompt + generated_text[0] + "\\n\\n"``, that is the prompt and the
     *first character* of the response.  The paper's public loader does this to a field that holds a
-    string, so what it calls self-generated reasoning is prompts.  Windows are always random crops, which then
-    overlap.
+    string, so what it calls self-generated reasoning is prompts.  With ``auto``, windows are then always
+    random crops.
 
-    In both, a text shorter than one window gives one window of what there is.  What was made is in
-    the fields of the result, and goes into the manifest.  The crops come from this seed
-    alone, so they are not the paper's, whose code draws them from a global generator.
+    A text shorter than one window gives one window of what there is.  What was made is in
+    the fields of the result, and goes into the manifest.  Crops come from this seed
+    alone, so they are not the paper's, whose code draws them from a global generator; shuffled documents are in the paper's order
+    with seed 0.
 
-    Raises InputError for unreadable files and records, an unknown preset and an empty text.
+    Raises InputError for unreadable files and records, an unknown preset, an empty text and a rule that finds no document;
+    EnvironmentMissing where the hub is asked for and ``datasets`` is not installed.
     """
-    if preset not in ("fixed", "paper-code"):
-        raise InputError(f"calibration preset {preset!r} is not available; use fixed or paper-code")
+    if corpus == "responses" and preset not in ("fixed", "paper-code"):
+        raise InputError(f"calibration preset {preset!r} is not available for responses; use fixed or paper-code")
     if samples < 1 or length < 2:
         raise InputError(f"calibration needs 1 or more samples of 2 or more tokens, got {samples} of {length}")
-    path = Path(path)
-    texts = []
-    for where, prompt, response in read_responses(path):
-        if preset == "paper-code":
-            if not response:
-                raise InputError(f"{path}: {where}: generated_text is empty, so it has no first character")
-            response = response[0]
-        texts.append(prompt + response + SEPARATOR)
-    stream = _tokenize(texts, Path(tokenizer_dir))
-    if len(stream) < 2:
-        raise InputError(f"{path}: its responses hold {len(stream)} tokens; calibration needs text")
-    rng = random.Random(seed)
-    if len(stream) <= length:
-        arrangement, starts, width = "blocks", [0], len(stream)
-    elif preset == "fixed" and len(stream) < samples * length:
-        arrangement, starts, width = "blocks", [i * length for i in range(len(stream) // length)], length
+    folder = Path(tokenizer_dir)
+    found = _documents(corpus, Path(path) if path is not None else None, field, preset, folder)
+    encoded = _Encoded(found, folder, seed)
+    rule = arrangement
+    if rule == "auto" and corpus == "responses" and preset == "paper-code":
+        rule = "crops"
+    if rule in ("short-documents", "truncated-documents"):
+        stream = encoded.picked(samples, length, skip_longer=rule == "short-documents")
     else:
-        arrangement, starts, width = "crops", [rng.randint(0, len(stream) - length) for _ in range(samples)], length
+        stream = encoded.stream(CROPS_FROM * samples * length if found.shuffled else None)
+    if len(stream) < 2:
+        raise InputError(f"{path or found.file}: its {corpus} hold {len(stream)} tokens; calibration needs text")
+    made, starts, width = _windows(rule, len(stream), samples, length, seed)
     ids = np.stack([stream[start : start + width] for start in starts])
     return Calibration(
         token_ids=ids,
         sha256=_hash(ids),
         preset=preset,
-        arrangement=arrangement,
-        records=len(texts),
+        arrangement=made,
+        records=encoded.taken,
         text_tokens=len(stream),
         requested_samples=samples,
         requested_length=length,
         seed=seed,
-        file=path.name,
+        file=found.file,
+        corpus=corpus,
+        requested_arrangement=arrangement,
+        file_sha256=found.sha256,
+        first_characters_only=corpus == "responses" and preset == "paper-code",
     )
+
+
+def _windows(rule: Arrangement, tokens: int, samples: int, length: int, seed: int) -> tuple[str, list[int], int]:
+    """What is made of a text of so many tokens: ``crops`` or ``blocks``, where the windows begin, and their width."""
+    if tokens <= length:
+        return "blocks", [0], tokens
+    if rule == "crops" or (rule == "auto" and tokens >= samples * length):
+        rng = random.Random(seed)
+        return "crops", [rng.randint(0, tokens - length) for _ in range(samples)], length
+    blocks = tokens // length
+    # a rule that picks documents has chosen how much there is; others cut as much as was asked for
+    count = min(blocks, samples) if rule == "blocks" else blocks
+    return "blocks", [i * length for i in range(count)], length
+
+
+def _documents(corpus: Corpus, path: Path | None, field: str | None, preset: Preset, folder: Path) -> Documents:
+    if corpus != "responses":
+        return read_documents(corpus, path, field=field, model=folder.name)
+    if path is None:
+        raise InputError("calibration: the model's own responses need a path; gen-calib writes them")
+    files = locate(corpus, path, folder.resolve().name)
+    texts = []
+    for where, prompt, response in (row for file in files for row in read_responses(file)):
+        if preset == "paper-code":
+            if not response:
+                raise InputError(f"{path}: {where}: generated_text is empty, so it has no first character")
+            response = response[0]
+        texts.append(prompt + response + SEPARATOR)
+    return Documents(texts, True, False, ", ".join(file.name for file in files), files_hash(files))
+
+
+class _Encoded:
+    """The documents as token ids, made as they are asked for.  ``taken`` counts those that were used."""
+
+    def __init__(self, documents: Documents, folder: Path, seed: int) -> None:
+        if not (folder / "tokenizer_config.json").is_file() and not (folder / "tokenizer.json").is_file():
+            raise InputError(f"{folder}: has no tokenizer (tokenizer.json or tokenizer_config.json)")
+        self._documents, self._seed = documents, seed
+        self._tokenizer = load_tokenizer(folder)
+        self.taken = 0
+
+    def stream(self, enough: int | None) -> NDArray[np.int32]:
+        """All documents one behind the other; of a shuffled corpus until there are ``enough`` tokens."""
+        found, total = [], 0
+        for ids in self._each(shuffled=self._documents.shuffled, strip=False):
+            self.taken += 1
+            found.append(ids)
+            total += len(ids)
+            if enough is not None and total >= enough:
+                break
+        return np.concatenate(found)
+
+    def picked(self, samples: int, length: int, *, skip_longer: bool) -> NDArray[np.int32]:
+        """The first ``samples`` documents in shuffled order, no more than ``length`` tokens of each."""
+        found = []
+        for ids in self._each(shuffled=True, strip=True):
+            if not len(ids) or (skip_longer and len(ids) > length):
+                continue
+            self.taken += 1
+            found.append(ids[:length])
+            if len(found) == samples:
+                break
+        if not found:
+            raise InputError(f"{self._documents.file}: has no document of at most {length} tokens")
+        return np.concatenate(found)
+
+    def _each(self, *, shuffled: bool, strip: bool) -> Iterator[NDArray[np.int32]]:
+        texts = self._documents.texts
+        order = range(len(texts))
+        if shuffled:
+            # the order in which the package ``datasets`` shuffles
+            order = np.random.default_rng(SHUFFLE_SEED + self._seed).permutation(len(texts)).tolist()
+        special = not self._documents.templated
+        for start in range(0, len(texts), _AT_A_TIME):
+            # Lone surrogates cannot be encoded as UTF-8.
+            some = [texts[i].encode("utf-8", "replace").decode("utf-8") for i in order[start : start + _AT_A_TIME]]
+            if strip:
+                some = [text.strip() for text in some]
+            rows = self._tokenizer(some, add_special_tokens=special, verbose=False)["input_ids"]
+            # an empty document is empty, whatever the tokenizer puts in front of it
+            yield from (np.asarray(row if text else [], np.int32) for text, row in zip(some, rows, strict=True))
 
 
 def read_responses(path: Path) -> list[tuple[str, str, str]]:
     """(where, full_prompt, generated_text) of each record of a JSON array or JSON Lines file."""
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror})") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path}: is not UTF-8 text (byte {error.start})") from error
-    if text.startswith("version https://git-lfs"):
-        raise InputError(f"{path}: is a Git LFS pointer, not the responses; run: git lfs pull")
-    if text.lstrip().startswith("["):
-        records = [(f"record {i}", record) for i, record in enumerate(_parse(text, path, "the array"))]
-    else:
-        # Only "\n" ends a line of JSON Lines: the text may hold U+2028 and the like unescaped.
-        lines = enumerate(text.split("\n"), 1)
-        records = [(f"line {n}", _parse(line, path, f"line {n}")) for n, line in lines if line.strip()]
+    records = json_records(read_text(path), path)
     if not records:
         raise InputError(f"{path}: holds no records")
     return [
-        (where, _text(record, "full_prompt", path, where), _text(record, "generated_text", path, where))
+        (where, text_of(record, "full_prompt", path, where), text_of(record, "generated_text", path, where))
         for where, record in records
     ]
-
-
-def _parse(text: str, path: Path, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: {where} is not JSON, the file may be cut off ({error})") from error
-
-
-def _text(record: Any, key: str, path: Path, where: str) -> str:
-    value = record.get(key) if isinstance(record, dict) else None
-    if not isinstance(value, str):
-        raise InputError(f"{path}: {where}: {key} should be a string, got {type(value).__name__}")
-    return value
-
-
-def _tokenize(texts: list[str], folder: Path) -> NDArray[np.int32]:
-    if not (folder / "tokenizer_config.json").is_file() and not (folder / "tokenizer.json").is_file():
-        raise InputError(f"{folder}: has no tokenizer (tokenizer.json or tokenizer_config.json)")
-    tokenizer = load_tokenizer(folder)
-    # Lone surrogates cannot be encoded as UTF-8.
-    clean = [text.encode("utf-8", "replace").decode("utf-8") for text in texts]
-    ids = tokenizer(clean, add_special_tokens=False, verbose=False)["input_ids"]
-    return np.concatenate([np.asarray(row, dtype=np.int32) for row in ids])
 
 
 def _hash(ids: NDArray[np.int32]) -> str:
