@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qrm_forensics import builtin
 from qrm_forensics.benchmarks.datasets import load_dataset
@@ -21,10 +22,13 @@ from qrm_forensics.derive import derive
 from qrm_forensics.errors import InputError
 from qrm_forensics.generate import Generator, get_generator
 from qrm_forensics.observing import Observer, Silent, Stopwatch
-from qrm_forensics.recipes import Recipe, Sampling
+from qrm_forensics.recipes import Preset, Recipe, Sampling
 from qrm_forensics.records import Key, Kind, ModelRef, Problem, Request, Trace, Variant
 from qrm_forensics.store import Store, hash_of, write_text
 from qrm_forensics.study import CalibrationSpec, Study
+
+if TYPE_CHECKING:
+    from qrm_forensics.quantize import Calibration
 
 #: The built-in model writes at most so many responses for calibration; its problem families are finite.
 OWN_TEXT_LIMIT = 1024
@@ -199,11 +203,11 @@ def _refuse_early(plan: Plan) -> None:
         if reason:
             raise InputError(f"recipes: {reason}")
         if recipe.quantized and needs_calibration(recipe) and plan.study.calibration.path is None:
-            _own_text_only_of_builtin(plan.sources[variant.id], recipe)
+            _own_text_only_of_builtin(plan.sources[variant.id], str(recipe))
     _backend(plan.study)
 
 
-def _own_text_only_of_builtin(source: Path, recipe: Recipe) -> None:
+def _own_text_only_of_builtin(source: Path, recipe: str) -> None:
     if source != builtin.weights_dir():
         raise InputError(
             f"calibration: {recipe} needs the model's own responses; give a file with 'full_prompt' and "
@@ -240,17 +244,67 @@ def _checkpoint(plan: Plan, store: Store, variant: Variant, observer: Observer) 
     )
 
 
-def quantize_one(model: str, recipe: Recipe, out: Path, spec: CalibrationSpec, observer: Observer) -> ModelRef:
-    """One checkpoint, outside of any run; ``model`` is ``builtin`` or a Hugging Face folder."""
-    from qrm_forensics.quantize import content_hash, refuse
+def quantize_one(
+    model: str, recipe: Recipe, out: Path, spec: CalibrationSpec, observer: Observer, real: str | None = None
+) -> ModelRef:
+    """One checkpoint, outside of any run; ``model`` is ``builtin`` or a Hugging Face folder, ``real`` the format of a real one."""
+    from qrm_forensics.quantize import quantize, refuse
+    from qrm_forensics.quantize.export import packed_format
 
     source = _source(model)
     reason = refuse(recipe)
     if reason:
         raise InputError(f"recipe {recipe}: {reason}")
-    # Named by what it depends on, so that another model's text, or a shorter one, is never taken for it.
-    own_text = out.parent / f"{out.name}.calibration-{spec.samples}-{content_hash(source)[:8]}.jsonl"
-    return _make_checkpoint(source, recipe, out, spec, own_text, get_generator("embedded"), observer)
+    if real is not None:
+        packed_format(real, recipe)
+    if not recipe.quantized:
+        return quantize(source, recipe, out)
+    own_text = _own_text_file(source, out, spec)
+    return _make_checkpoint(source, recipe, out, spec, own_text, get_generator("embedded"), observer, real)
+
+
+def quantize_external(
+    model: str, name: str, out: Path, spec: CalibrationSpec, observer: Observer, python: str | None = None
+) -> ModelRef:
+    """One checkpoint by another library (``external:…``), which runs in the environment of ``python``."""
+    from qrm_forensics.quantize import external
+
+    source = _source(model)
+    arm = external.arm(name)
+    interpreter = external.interpreter(arm, python)
+    calibration = None
+    if arm.calibrated:
+        backend, own_text = get_generator("embedded"), _own_text_file(source, out, spec)
+        calibration = _calibration(source, arm.recipe, "fixed", spec, own_text, backend, observer)
+    observer.begin("quantize", arm.recipe, 1)
+    made = external.run(arm, interpreter, source, out, calibration)
+    observer.advance()
+    observer.end()
+    return made
+
+
+def _own_text_file(source: Path, out: Path, spec: CalibrationSpec) -> Path:
+    """Named by what it depends on, so that another model's text, or a shorter one, is never taken for it."""
+    from qrm_forensics.quantize import content_hash
+
+    return out.parent / f"{out.name}.calibration-{spec.samples}-{content_hash(source)[:8]}.jsonl"
+
+
+def _calibration(
+    source: Path,
+    recipe: str,
+    preset: Preset,
+    spec: CalibrationSpec,
+    own_text: Path,
+    backend: Generator,
+    observer: Observer,
+) -> Calibration:
+    from qrm_forensics.quantize import load_calibration
+
+    text = Path(spec.path) if spec.path is not None else own_text
+    if spec.path is None and not own_text.is_file():
+        _write_own_text(source, recipe, own_text, spec.samples, backend, observer)
+    return load_calibration(text, source, preset=preset, samples=spec.samples, length=spec.length)
 
 
 def _make_checkpoint(
@@ -261,8 +315,9 @@ def _make_checkpoint(
     own_text: Path,
     backend: Generator,
     observer: Observer,
+    real: str | None = None,
 ) -> ModelRef:
-    from qrm_forensics.quantize import content_hash, load_calibration, needs_calibration, quantize, refuse
+    from qrm_forensics.quantize import content_hash, needs_calibration, quantize, refuse
 
     if not recipe.quantized:
         return ModelRef(str(source), None, str(recipe), content_hash(source), "original")
@@ -271,10 +326,7 @@ def _make_checkpoint(
         raise InputError(f"recipe {recipe}: {reason}")
     calibration = None
     if needs_calibration(recipe):
-        text = Path(spec.path) if spec.path is not None else own_text
-        if spec.path is None and not own_text.is_file():
-            _write_own_text(source, recipe, own_text, spec.samples, backend, observer)
-        calibration = load_calibration(text, source, preset=recipe.preset, samples=spec.samples, length=spec.length)
+        calibration = _calibration(source, str(recipe), recipe.preset, spec, own_text, backend, observer)
     seen = 0
 
     def progress(done: int, total: int) -> None:
@@ -284,14 +336,14 @@ def _make_checkpoint(
         observer.advance(done - seen)
         seen = done
 
-    made = quantize(source, recipe, out, calibration, progress=progress)
+    made = quantize(source, recipe, out, calibration, progress=progress, real=real)
     if seen:
         observer.end()
     return made
 
 
 def _write_own_text(
-    source: Path, recipe: Recipe, target: Path, count: int, backend: Generator, observer: Observer
+    source: Path, recipe: str, target: Path, count: int, backend: Generator, observer: Observer
 ) -> None:
     """The built-in model's own reasoning on training-side problems, in the layout of the paper's repository."""
     _own_text_only_of_builtin(source, recipe)

@@ -202,33 +202,38 @@ def write_checkpoint(
     *,
     added: Mapping[str, Tensor] | None = None,
     config: Mapping[str, Any] | None = None,
+    instead: Mapping[str, Mapping[str, Tensor]] | None = None,
 ) -> None:
     """Write ``source`` with some tensors replaced into the empty folder ``out``, in the same files.
 
     Everything that is not in ``changed`` is bit-identical.  ``added`` are tensors that the source does not have; they go
-    into its first file.  ``config``: entries of ``config.json`` to set.  ``dtype``: what it shall say
+    into its first file.  ``instead``: by the name of a tensor of the source, those that take its place.  ``config``: entries of ``config.json`` to set.  ``dtype``: what it shall say
     the weights are; None leaves it alone.
     """
     from safetensors.torch import load_file, save_file
 
     files = sorted({entry.file for entry in source.entries.values()})
     more = dict(added or {})
+    swapped = {} if instead is None else instead
+    weight_map: dict[str, str] = {}
     size = 0
     for file in files:
         names = {name for name, entry in source.entries.items() if entry.file == file}
-        if names.isdisjoint(changed) and not more:
+        if names.isdisjoint(changed) and names.isdisjoint(swapped) and not more:
             shutil.copyfile(file, out / file.name)
         else:
-            tensors = {name: changed.get(name, old).contiguous() for name, old in load_file(file).items()}
-            save_file(
-                tensors | {n: t.contiguous() for n, t in more.items()}, out / file.name, metadata={"format": "pt"}
-            )
+            tensors = dict(more)
+            for name, old in load_file(file).items():
+                tensors |= swapped.get(name, {name: changed.get(name, old)})
+            save_file({n: t.contiguous() for n, t in tensors.items()}, out / file.name, metadata={"format": "pt"})
         more = {}
-        size += sum(entry.stop - entry.start for _, entry in _header(out / file.name))
+        written = dict(_header(out / file.name))
+        weight_map |= dict.fromkeys(written, file.name)
+        size += sum(entry.stop - entry.start for entry in written.values())
     if (source.folder / INDEX).is_file():
         index = read_json(source.folder / INDEX)
         index.setdefault("metadata", {})["total_size"] = size
-        index["weight_map"] |= dict.fromkeys(added or {}, files[0].name)
+        index["weight_map"] = dict(sorted(weight_map.items()))
         (out / INDEX).write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
     for path in side_files(source.folder):
         shutil.copyfile(path, out / path.name)

@@ -19,6 +19,7 @@ import click
 
 from qrm_forensics import __version__
 from qrm_forensics.cli import case as cli_case
+from qrm_forensics.cli import quantize as cli_quantize
 from qrm_forensics.cli import report as cli_report
 from qrm_forensics.cli.compare import COMMANDS
 from qrm_forensics.errors import ForensicsError, InputError
@@ -157,33 +158,6 @@ def export(run_folder: Path | None, fmt: str | None, out: Path, as_json: bool) -
 
 
 @cli.command()
-@click.argument("model")
-@click.argument("recipe")
-@click.option(
-    "--out", required=True, type=click.Path(path_type=Path, file_okay=False), help="Checkpoint folder to write."
-)
-@click.option("--calibration", type=click.Path(path_type=Path), help="The model's own responses (JSON Lines).")
-@click.option("--samples", default=128, type=click.IntRange(min=1), show_default=True, help="Calibration crops.")
-@click.option(
-    "--length", default=2048, type=click.IntRange(min=16), show_default=True, help="Tokens per calibration crop."
-)
-@_json_option
-def quantize(
-    model: str, recipe: str, out: Path, calibration: Path | None, samples: int, length: int, as_json: bool
-) -> None:
-    """Quantize MODEL ('builtin' or a Hugging Face folder) with RECIPE, for example awq-w3g128."""
-    from qrm_forensics import pipeline
-    from qrm_forensics.cli.progress import observer
-    from qrm_forensics.recipes import Recipe
-    from qrm_forensics.study import CalibrationSpec
-
-    spec = CalibrationSpec(path=str(calibration) if calibration else None, samples=samples, length=length)
-    with observer(f"qrm-forensics {' '.join(sys.argv[1:])}") as told:
-        made = pipeline.quantize_one(model, Recipe.parse(recipe), out, spec, told)
-    _say(as_json, {"checkpoint": made.path, "recipe": made.recipe, "content_hash": made.content_hash}, made.path)
-
-
-@cli.command()
 @_json_option
 def doctor(as_json: bool) -> None:
     """Say what this machine can do: versions, devices, fonts, and which commands will work."""
@@ -199,7 +173,7 @@ def doctor(as_json: bool) -> None:
         click.echo(f"{f.name:<{width}}  {mark}  {f.found}" + (f"  ({f.remedy})" if f.remedy else ""))
 
 
-for _command in (*COMMANDS, *cli_case.COMMANDS, *cli_report.COMMANDS):
+for _command in (*COMMANDS, *cli_case.COMMANDS, *cli_quantize.COMMANDS, *cli_report.COMMANDS):
     cli.add_command(_command)
 
 

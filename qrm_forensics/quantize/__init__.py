@@ -15,11 +15,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from qrm_forensics.errors import InputError, RecipeError, missing_extra
 from qrm_forensics.quantize.base import Job, Outcome, Quantizer
 from qrm_forensics.quantize.calibration import Calibration, load_calibration
+from qrm_forensics.quantize.export import packed_format
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.records import ModelRef
 from qrm_forensics.runtime.spec import write_runtime
@@ -96,21 +97,25 @@ def quantize(
     calibration: Calibration | None = None,
     *,
     progress: Callable[[int, int], None] | None = None,
+    real: str | None = None,
 ) -> ModelRef:
     """Make ``out`` from the checkpoint folder ``source`` (safetensors weights), and say what it is.
 
     ``progress`` is called with (decoder layers done, layers in all).  The result is written under a
     temporary name beside ``out`` and renamed when it is whole.  A finished checkpoint in ``out`` that was made
     from the same recipe, source files and calibration tokens, and whose weights still have their hash, is used
-    as it is; one of another request is replaced.
+    as it is; one of another request is replaced.  ``real`` names a format of :mod:`~qrm_forensics.quantize.export`: the checkpoint then holds
+    integer codes that inference engines load, read back and compared with the simulated weights before it is called
+    whole.
 
-    Raises RecipeError for a refused recipe; InputError for a source that cannot be read or does not
+    Raises RecipeError for a refused recipe, or one that cannot be real; InputError for a source that cannot be read or does not
     fit (named module), for calibration that is missing or of another preset than the recipe's, and where ``out``
     holds something else; EnvironmentMissing without torch, transformers and safetensors.
     """
     reason = refuse(recipe)
     if reason:
         raise RecipeError(reason)
+    layout = None if real is None else packed_format(real, recipe)
     quantizer = _quantizer(recipe)
     if quantizer.calibrated and calibration is None:
         raise InputError(f"{recipe}: needs calibration text, for example the baseline's own responses")
@@ -125,13 +130,27 @@ def quantize(
     except ImportError as error:
         raise missing_extra("quantizing a checkpoint", "models", error) from error
     from qrm_forensics.quantize import manifest
+    from qrm_forensics.quantize.adapters import model_map
+    from qrm_forensics.quantize.export.verify import verify
 
     started = time.perf_counter()
     folder = Path(source)
-    job = Job(open_checkpoint(folder), recipe, calibration, progress or _silent)
+    job = Job(open_checkpoint(folder), recipe, calibration, progress or _silent, layout)
     manifest.check_source(folder)
     if folder.resolve() == out.resolve():
         raise InputError(f"{out}: is the source itself; choose another folder")
+    config: dict[str, Any] = {}
+    if layout is not None:
+        model = model_map(job.source.config, job.source.shapes, str(folder))
+        linears = {f"{name}.weight" for i in range(model.layers) for name in model.modules(i)}
+        wide = sorted(name for name in linears if job.source.entries[name].dtype not in ("BF16", "F16"))
+        if wide:
+            raise InputError(
+                f"{folder}: {wide[0]} is stored as {job.source.entries[wide[0]].dtype}; engines multiply codes in 16 bits, so make "
+                "a bf16 checkpoint first (the recipe bf16) and quantize that one"
+            )
+        skipped = [name for i in sorted(recipe.skipped(model.layers)) for name in model.modules(i)]
+        config["quantization_config"] = layout.config(recipe, [model.lm_head, *skipped])
     request = manifest.build_request(quantizer, job)
     there = manifest.finished(out, request)
     if there is not None:
@@ -139,12 +158,26 @@ def quantize(
     with manifest.published(out) as fresh:
         outcome = quantizer.quantize(job)
         dtype = None if recipe.quantized else str(outcome.settings["dtype"])
-        write_checkpoint(job.source, outcome.tensors, fresh, dtype, added=outcome.added, config=outcome.config)
+        instead = {
+            f"{module}.weight": {f"{module}.{suffix}": tensor for suffix, tensor in linear.tensors.items()}
+            for module, linear in outcome.packed.items()
+        }
+        write_checkpoint(
+            job.source,
+            outcome.tensors,
+            fresh,
+            dtype,
+            added=outcome.added,
+            config=outcome.config | config,
+            instead=instead,
+        )
         if outcome.runtime:
             write_runtime(fresh, replace(outcome.runtime, weights_hash=weights_hash(fresh)), outcome.side)
         made = content_hash(fresh)
         seconds = time.perf_counter() - started
         manifest.write_manifest(fresh, manifest.build_manifest(request, quantizer, job, outcome, made, seconds))
+        if layout is not None:
+            verify(fresh)
     return manifest.reference(out, job, made)
 
 

@@ -59,6 +59,10 @@ class ModelMap:
     def name(self, layer: int, module: str) -> str:
         return f"{self.prefix}.{layer}.{module}"
 
+    def modules(self, layer: int) -> list[str]:
+        """Full names of the linears of a layer."""
+        return [self.name(layer, linear) for linear in self.linears]
+
     @property
     def linears(self) -> tuple[str, ...]:
         return tuple(linear for stage in self.stages for linear in stage.linears)

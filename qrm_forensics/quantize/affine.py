@@ -86,9 +86,7 @@ def _stored(scale: Tensor, dtype: torch.dtype | None) -> Tensor:
     return scale if dtype is None else scale.to(dtype).to(scale.dtype)
 
 
-def _grid(
-    low: Tensor, high: Tensor, bits: int, symmetric: bool, scale_dtype: torch.dtype | None = None
-) -> AffineGrid:
+def _grid(low: Tensor, high: Tensor, bits: int, symmetric: bool, scale_dtype: torch.dtype | None = None) -> AffineGrid:
     import torch
 
     if symmetric:
@@ -101,9 +99,7 @@ def _grid(
     return AffineGrid(scale, (-low / scale).round().clamp(0, qmax), 0, qmax)
 
 
-def minmax_grid(
-    x: Tensor, bits: int, *, symmetric: bool = False, scale_dtype: torch.dtype | None = None
-) -> AffineGrid:
+def minmax_grid(x: Tensor, bits: int, *, symmetric: bool = False, scale_dtype: torch.dtype | None = None) -> AffineGrid:
     """The grid over the range of each group, with 0 in it.  ``x`` has shape ``[rows, groups, group]``.
 
     Asymmetric: s = (max - min) / (2^b - 1), z = round(-min / s).
@@ -112,9 +108,7 @@ def minmax_grid(
     return _grid(*_range_with_zero(x), bits, symmetric, scale_dtype)
 
 
-def mse_grid(
-    x: Tensor, bits: int, *, symmetric: bool = False, scale_dtype: torch.dtype | None = None
-) -> AffineGrid:
+def mse_grid(x: Tensor, bits: int, *, symmetric: bool = False, scale_dtype: torch.dtype | None = None) -> AffineGrid:
     """The grid over the shrunken range that makes Σ \\|x' - x\\|^2.4 of the group smallest.
 
     The factors are 1 - i/100 for i < 80; the first of equals wins.

@@ -24,7 +24,10 @@ from qrm_forensics.recipes import Recipe
 from qrm_forensics.weights import Checkpoint
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
+
+    from qrm_forensics.quantize.affine import AffineGrid
 
 #: Attention scores multiply queries with keys, so their clipping error cannot be judged per layer.
 NOT_CLIPPED = ("q_proj", "k_proj")
@@ -91,13 +94,19 @@ class AWQ:
                 raise InputError(f"{recipe}: {model.prefix}.{index}: {error}; check the checkpoint") from error
             for stage, chosen in choices.items():
                 fold_scale(layer, stage, chosen.scale)
+            made: dict[str, tuple[AffineGrid, Tensor]] = {}
             for stage in model.stages:
                 choice, seen = choices.get(stage), inputs[stage.linears[0]]
                 moments = group_moments([x / choice.scale for x in seen] if choice else seen, sizes[stage.linears[0]])
                 for linear in stage.linears:
-                    record = _round(layer.get_submodule(linear), linear, moments, recipe.weight_bits, sizes[linear])
-                    outcome.modules[model.name(index, linear)] = record | _choice_record(choice)
+                    module = model.name(index, linear)
+                    stored = job.scale_dtype(source.dtype(f"{module}.weight"))
+                    record, made[module] = _round(
+                        layer.get_submodule(linear), linear, moments, recipe.weight_bits, sizes[linear], stored
+                    )
+                    outcome.modules[module] = record | _choice_record(choice)
             outcome.tensors |= _changed(layer, source, model.name(index, ""))
+            outcome.pack(job, made)
             stream.release(index)
             job.progress(index + 1, model.layers)
         return outcome
@@ -170,8 +179,10 @@ def fold_scale(layer: nn.Module, stage: Stage, scale: Tensor) -> None:
         layer.get_submodule(linear).weight.data.mul_(scale)
 
 
-def _round(linear: nn.Linear, name: str, moments: Tensor, bits: int, group: int) -> dict[str, Any]:
-    """Clip and round the scaled weight of one linear in place; its manifest record."""
+def _round(
+    linear: nn.Linear, name: str, moments: Tensor, bits: int, group: int, scale_dtype: torch.dtype | None
+) -> tuple[dict[str, Any], tuple[AffineGrid, Tensor]]:
+    """Clip and round the scaled weight of one linear in place; its manifest record, and its grid and codes."""
     weight = linear.weight.data
     kept = weight
     record: dict[str, Any] = {"shape": list(weight.shape), "group": group, "clipped_groups": None, "mean_clip": None}
@@ -182,8 +193,9 @@ def _round(linear: nn.Linear, name: str, moments: Tensor, bits: int, group: int)
         record["mean_clip"] = float(share.mean())
         kept = clip(weight, limit)
     split = split_groups(kept, group)
-    grid = awq_grid(split, bits)
-    linear.weight.data = grid.fake_quantize(split).reshape_as(weight)
+    grid = awq_grid(split, bits, scale_dtype=scale_dtype)
+    codes = grid.codes(split)
+    linear.weight.data = grid.dequantize(codes).reshape_as(weight)
     record["scales"] = grid.summary()
     record["scaled_weight_sqnr_db"] = sqnr_db(weight, linear.weight.data)
-    return record
+    return record, (grid, codes)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from qrm_forensics.errors import InputError
 from qrm_forensics.quantize.adapters import ModelMap
+from qrm_forensics.quantize.export.packed import PackedFormat, codes_of, tensor_hash
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.runtime.spec import RuntimeSpec
 from qrm_forensics.weights import Checkpoint
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
+    from qrm_forensics.quantize.affine import AffineGrid
     from qrm_forensics.quantize.calibration import Calibration
 
 #: Called with (decoder layers done, decoder layers in all).
@@ -23,12 +26,27 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One checkpoint to quantize.  ``calibration`` is None where the method needs none."""
+    """One checkpoint to quantize.  ``calibration`` is None where the method needs none.  ``real``: the format of a real
+    checkpoint; None for a simulated one.
+    """
 
     source: Checkpoint
     recipe: Recipe
     calibration: Calibration | None
     progress: Progress
+    real: PackedFormat | None = None
+
+    def scale_dtype(self, stored: torch.dtype) -> torch.dtype | None:
+        """What grids round their scales to, given how the weights are stored; None where scales are stored nowhere."""
+        return stored if self.real is not None else None
+
+
+@dataclass(frozen=True, slots=True)
+class PackedLinear:
+    """What stands in the place of a linear's weight, by suffix, and the hash of the weight that it simulates."""
+
+    tensors: dict[str, Tensor]
+    weight_sha256: str
 
 
 @dataclass(slots=True)
@@ -38,7 +56,7 @@ class Outcome:
     ``modules``: one JSON-able record per quantized linear.  ``settings``: constants of the
     algorithm, for the manifest.  ``added``: tensors that the source does not have (an lm_head that is no longer
     tied), ``config``: entries of ``config.json`` that change with them.  ``runtime`` and ``side`` are what has to happen as
-    the model runs, and its tensors; without them the result is an ordinary checkpoint.
+    the model runs, and its tensors; without them the result is an ordinary checkpoint.  ``packed``: of a real one, by module.
     """
 
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -48,6 +66,25 @@ class Outcome:
     config: dict[str, Any] = field(default_factory=dict)
     runtime: RuntimeSpec | None = None
     side: dict[str, Tensor] = field(default_factory=dict)
+    packed: dict[str, PackedLinear] = field(default_factory=dict)
+
+    def pack(self, job: Job, made: Mapping[str, tuple[AffineGrid, Tensor]]) -> None:
+        """Replace the rounded weights of some linears (grid and codes by full module name) by their codes.
+
+        Called layer by layer, so that no more than a layer is in memory unpacked.  Nothing happens where the
+        checkpoint is to be simulated.  Raises InputError that names the module whose shape the format cannot hold.
+        """
+        if job.real is None:
+            return
+        for module, (grid, codes) in made.items():
+            weight = self.tensors.pop(f"{module}.weight", None)
+            if weight is None:  # it was on the grid already
+                weight = job.source.tensor(f"{module}.weight")
+            try:
+                tensors = job.real.pack(codes_of(grid, codes, weight.dtype))
+            except ValueError as error:
+                raise InputError(f"{job.recipe}: {module}: {error}, so {job.real.name} cannot hold it") from error
+            self.packed[module] = PackedLinear(tensors, tensor_hash(weight))
 
 
 class Quantizer(Protocol):

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qrm_forensics.quantize.adapters import model_map
 from qrm_forensics.quantize.base import Job, Outcome, group_sizes
 from qrm_forensics.quantize.gptq_layers import GPTQSettings, quantize_layer
 from qrm_forensics.quantize.layerwise import LayerStream
 from qrm_forensics.recipes import Recipe
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from qrm_forensics.quantize.affine import AffineGrid
 
 
 class GPTQ:
@@ -43,6 +50,7 @@ class GPTQ:
             act_order=True,
             groups=group_sizes(recipe, model, source.shapes),
             dtypes={module: source.dtype(f"{module}.weight") for module in modules},
+            real=job.real is not None,
         )
         outcome = Outcome(settings=settings.said(model))
         skipped = recipe.skipped(model.layers)
@@ -50,11 +58,13 @@ class GPTQ:
         for index in range(model.layers):
             layer = stream.layer(index)
             if index not in skipped:
-                outcome.modules |= quantize_layer(stream, index, layer, model, settings, recipe)
+                made: dict[str, tuple[AffineGrid, Tensor]] = {}
+                outcome.modules |= quantize_layer(stream, index, layer, model, settings, recipe, made)
                 for linear in model.linears:
                     module = model.name(index, linear)
                     stored = layer.get_submodule(linear).weight.detach()
                     outcome.tensors[f"{module}.weight"] = stored.to("cpu", settings.dtypes[module])
+                outcome.pack(job, made)
             stream.advance(layer)
             stream.release(index)
             job.progress(index + 1, model.layers)

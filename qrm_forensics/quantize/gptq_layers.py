@@ -16,7 +16,9 @@ from qrm_forensics.recipes import Recipe
 
 if TYPE_CHECKING:
     import torch
-    from torch import nn
+    from torch import Tensor, nn
+
+    from qrm_forensics.quantize.affine import AffineGrid
 
 #: Called with (layer number, layer) before its first stage, for changes that need its inputs.
 Before = Callable[[int, "nn.Module"], None]
@@ -24,13 +26,14 @@ Before = Callable[[int, "nn.Module"], None]
 
 @dataclass(frozen=True, slots=True)
 class GPTQSettings:
-    """``groups`` by full module name; ``dtype``: how rounded weights will be stored, per module."""
+    """``groups`` by full module name; ``dtypes``: how rounded weights will be stored, per module.  ``real``: their scales are stored as well."""
 
     bits: int
     symmetric: bool
     act_order: bool
     groups: Mapping[str, int]
     dtypes: Mapping[str, torch.dtype]
+    real: bool = False
 
     def said(self, model: ModelMap) -> dict[str, Any]:
         """For the manifest."""
@@ -47,11 +50,17 @@ class GPTQSettings:
 
 
 def quantize_layer(
-    stream: LayerStream, index: int, layer: nn.Module, model: ModelMap, settings: GPTQSettings, recipe: Recipe
+    stream: LayerStream,
+    index: int,
+    layer: nn.Module,
+    model: ModelMap,
+    settings: GPTQSettings,
+    recipe: Recipe,
+    made: dict[str, tuple[AffineGrid, Tensor]] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Round the linears of one layer in place, stage by stage, each seeing what was rounded before it.
 
-    Returns the manifest's record per full module name.  Raises InputError that names the module whose calibration
+    Returns the manifest's record per full module name; ``made`` is filled with grids and codes.  Raises InputError that names the module whose calibration
     inputs are not finite.
     """
     records = {}
@@ -71,11 +80,14 @@ def quantize_layer(
                     group=settings.groups[module],
                     symmetric=settings.symmetric,
                     act_order=settings.act_order,
+                    scale_dtype=settings.dtypes[module] if settings.real else None,
                 )
             except ValueError as error:
                 raise InputError(f"{recipe}: {module}: {error}; check the checkpoint") from error
             rounded = result.weight.to(settings.dtypes[module])
             live.data.copy_(rounded)
+            if made is not None:
+                made[module] = (result.grid, result.codes)
             records[module] = {
                 "shape": list(live.shape),
                 "group": settings.groups[module],

@@ -15,6 +15,7 @@ from typing import Any
 from qrm_forensics import __version__
 from qrm_forensics.errors import ForensicsError, InputError
 from qrm_forensics.quantize.base import Job, Outcome, Quantizer
+from qrm_forensics.quantize.export.verify import describe
 from qrm_forensics.records import ModelRef
 from qrm_forensics.weights import MANIFEST, content_hash, read_json, side_files_hash
 
@@ -24,7 +25,8 @@ FORMAT = 1
 def build_request(quantizer: Quantizer, job: Job) -> dict[str, Any]:
     """All that the result depends on.  The same request gives the same checkpoint."""
     uses = quantizer.calibrated and job.calibration is not None
-    return {
+    real = {} if job.real is None else {"real": job.real.name}
+    return real | {
         "format": FORMAT,
         "recipe": str(job.recipe),
         "quantizer": quantizer.name,
@@ -57,11 +59,13 @@ def build_manifest(
         "modules": outcome.modules,
         "seconds": round(seconds, 3),
         "versions": _versions(),
-    }
+    } | ({} if job.real is None else {"real": describe(job, outcome)})
 
 
 def realization(job: Job) -> str:
-    """``simulated``: dequantized weights; ``original``: no weight was rounded to a grid."""
+    """``simulated``: dequantized weights; ``packed``: codes; ``original``: no weight was rounded to a grid."""
+    if job.real is not None:
+        return "packed"
     return "simulated" if job.recipe.quantized else "original"
 
 

@@ -35,8 +35,15 @@ class RTN:
                 module = model.name(layer, linear)
                 stored = source.tensor(f"{module}.weight")
                 weight = stored.float()
-                grid = minmax_grid(split_groups(weight, groups[module]), recipe.weight_bits, symmetric=recipe.symmetric)
-                rounded = grid.fake_quantize(split_groups(weight, groups[module])).reshape_as(weight).to(stored.dtype)
+                split = split_groups(weight, groups[module])
+                grid = minmax_grid(
+                    split,
+                    recipe.weight_bits,
+                    symmetric=recipe.symmetric,
+                    scale_dtype=job.scale_dtype(stored.dtype),
+                )
+                codes = grid.codes(split)
+                rounded = grid.dequantize(codes).reshape_as(weight).to(stored.dtype)
                 outcome.tensors[f"{module}.weight"] = rounded
                 outcome.modules[module] = {
                     "shape": list(weight.shape),
@@ -44,5 +51,6 @@ class RTN:
                     "scales": grid.summary(),
                     "weight_sqnr_db": sqnr_db(weight, rounded.float()),
                 }
+                outcome.pack(job, {module: (grid, codes)})
             job.progress(layer + 1, model.layers)
         return outcome

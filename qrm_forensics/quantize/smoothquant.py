@@ -20,6 +20,8 @@ from qrm_forensics.runtime.spec import AttentionSpec, CacheSpec, Rounding, Runti
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from qrm_forensics.quantize.affine import AffineGrid
+
 ALPHA = 0.85
 #: The smallest maximum and the smallest scale, so that a silent channel is not blown up.
 TINY = 1e-5
@@ -50,6 +52,7 @@ class SmoothQuant:
             act_order=False,
             groups=group_sizes(recipe, model, source.shapes, rows=True),
             dtypes={module: source.dtype(f"{module}.weight") for module in modules},
+            real=job.real is not None,
         )
         outcome = Outcome(settings=settings.said(model) | {"alpha": ALPHA, "smoothed": "what a norm feeds"})
         kept = [index for index in range(model.layers) if index not in recipe.skipped(model.layers)]
@@ -58,14 +61,18 @@ class SmoothQuant:
             layer = stream.layer(index)
             if index in kept:
                 smoothed = smooth_layer(stream, layer, model)
-                records = quantize_layer(stream, index, layer, model, settings, recipe)
+                made: dict[str, tuple[AffineGrid, Tensor]] = {}
+                records = quantize_layer(stream, index, layer, model, settings, recipe, made)
                 for linear in model.linears:
                     module = model.name(index, linear)
                     outcome.modules[module] = records[module] | {"smoothing": smoothed.get(linear)}
                 keep_changed(layer, source, outcome, model.name(index, ""))
+                outcome.pack(job, made)
             stream.advance(layer)
             stream.release(index)
             job.progress(index + 1, model.layers)
+        if job.real is not None:  # the engine rounds the inputs by itself
+            return outcome
         cache = CacheSpec(Rounding(bits=recipe.kv_bits))
         linears = input_roundings(recipe, model, source.shapes, kept, clip=1.0)
         outcome.runtime = RuntimeSpec(str(recipe), linears, dict.fromkeys(kept, AttentionSpec(cache, cache)))

@@ -58,7 +58,9 @@ def refuse_real(recipe: Recipe, name: str = DEFAULT) -> str | None:
             "that engines read; leave --real out, the result then runs through the simulation"
         )
     if recipe.weight_bits not in (4, 8):
-        return f"{recipe}: no kernel of vLLM takes {recipe.weight_bits}-bit weights (4, or 8 symmetric); leave --real out"
+        return (
+            f"{recipe}: no kernel of vLLM takes {recipe.weight_bits}-bit weights (4, or 8 symmetric); leave --real out"
+        )
     if recipe.weight_bits == 8 and not recipe.symmetric:
         return f"{recipe}: the kernels of vLLM take 8-bit weights without zero-points only; use {_symmetric(recipe)}"
     if recipe.group_size not in KERNEL_GROUPS:

@@ -31,9 +31,8 @@ class AWQGemm:
 
     def refuse(self, recipe: Recipe) -> str | None:
         if recipe.weight_bits != 4 or recipe.symmetric:
-            return (
-                f"{recipe}: the awq format holds 4 bits with zero-points only; use --real compressed-tensors"
-                + (" or --real gptq" if recipe.symmetric else "")
+            return f"{recipe}: the awq format holds 4 bits with zero-points only; use --real compressed-tensors" + (
+                " or --real gptq" if recipe.symmetric else ""
             )
         return None
 

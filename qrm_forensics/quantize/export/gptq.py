@@ -53,7 +53,9 @@ class GPTQ:
         return Codes(codes, tensors["scales"].T.contiguous(), zero, bits, True)
 
     def config(self, recipe: Recipe, unquantized: Sequence[str]) -> dict[str, Any]:
-        skipped = [f"-:{re.escape(name)}$" for name in unquantized if name != "lm_head"]
+        layers = dict.fromkeys(m[0] for name in unquantized if (m := re.match(r".*\.\d+(?=\.)", name)))
+        # negative matches of GPTQModel, which vLLM reads as well
+        skipped: dict[str, dict[str, Any]] = {f"-:{re.escape(layer)}\\..*": {} for layer in layers}
         return {
             "quant_method": "gptq",
             "bits": recipe.weight_bits,
@@ -64,6 +66,4 @@ class GPTQ:
             "true_sequential": True,
             "lm_head": False,
             "checkpoint_format": "gptq",
-            # negative matches of GPTQModel, which vLLM reads as well; engines that fuse q, k and v match whole layers
-            "dynamic": dict.fromkeys(skipped, {}) if skipped else None,
-        }
+        } | ({"dynamic": skipped} if skipped else {})
