@@ -82,7 +82,7 @@
   const hold = (e) => {
     release();
     const until = performance.now() + 2000;
-    const again = new ResizeObserver(() => { if (performance.now() < until) e.scrollIntoView({ behavior: "instant" }); else release(); });
+    const again = new ResizeObserver(() => { if (performance.now() < until && e.checkVisibility()) e.scrollIntoView({ behavior: "instant" }); else release(); });
     const taken = ["wheel", "touchstart", "keydown", "pointerdown"];
     release = () => { again.disconnect(); for (const kind of taken) removeEventListener(kind, release, true); };
     for (const kind of taken) addEventListener(kind, release, { capture: true, passive: true });

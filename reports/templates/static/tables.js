@@ -162,6 +162,7 @@
   const reach = new ResizeObserver((entries) => {
     for (const { target: table } of entries) {
       const scroll = table.closest(".scroll");
+      if (!scroll.checkVisibility()) continue; // the page is laid aside while a response is read
       if (scroll.scrollWidth <= scroll.clientWidth) { scroll.removeAttribute("tabindex"); scroll.removeAttribute("role"); continue; }
       scroll.tabIndex = 0;
       scroll.setAttribute("role", "region");
