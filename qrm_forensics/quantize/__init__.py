@@ -131,7 +131,9 @@ def quantize(
         raise missing_extra("quantizing a checkpoint", "models", error) from error
     from qrm_forensics.quantize import manifest
     from qrm_forensics.quantize.adapters import model_map
+    from qrm_forensics.quantize.diagnosis import diagnose, witness_for
     from qrm_forensics.quantize.export.verify import verify
+    from qrm_forensics.quantize.witness import witnessed
 
     started = time.perf_counter()
     folder = Path(source)
@@ -156,7 +158,13 @@ def quantize(
     if there is not None:
         return manifest.reference(out, job, there)
     with manifest.published(out) as fresh:
-        outcome = quantizer.quantize(job)
+        told: dict[str, Any] = {}
+        if recipe.quantized:
+            with witnessed(witness_for(job)) as witness:
+                outcome = quantizer.quantize(job)
+            told["diagnosis"] = diagnose(job, outcome, witness)
+        else:
+            outcome = quantizer.quantize(job)
         dtype = None if recipe.quantized else str(outcome.settings["dtype"])
         instead = {
             f"{module}.weight": {f"{module}.{suffix}": tensor for suffix, tensor in linear.tensors.items()}
@@ -175,7 +183,8 @@ def quantize(
             write_runtime(fresh, replace(outcome.runtime, weights_hash=weights_hash(fresh)), outcome.side)
         made = content_hash(fresh)
         seconds = time.perf_counter() - started
-        manifest.write_manifest(fresh, manifest.build_manifest(request, quantizer, job, outcome, made, seconds))
+        whole = manifest.build_manifest(request, quantizer, job, outcome, made, seconds)
+        manifest.write_manifest(fresh, whole | told)
         if layout is not None:
             verify(fresh)
     return manifest.reference(out, job, made)

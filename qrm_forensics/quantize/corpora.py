@@ -16,6 +16,7 @@ file          any ``.jsonl``, ``.json``, ``.parquet``, ``.txt``    one per recor
 from __future__ import annotations
 
 import hashlib
+import importlib
 import io
 import json
 from collections.abc import Iterator
@@ -123,7 +124,7 @@ def _from_hub(corpus: str, column: str) -> list[str]:
         raise InputError(f"calibration: the corpus {corpus!r} needs a path")
     name, configuration, split = _HUB[corpus]
     try:
-        from datasets import load_dataset
+        load_dataset = importlib.import_module("datasets").load_dataset
     except ImportError as error:
         raise EnvironmentMissing(
             f"{name}: reading a data set from the hub needs the package 'datasets', which is not installed; install it with "
@@ -165,7 +166,7 @@ def _parquet(file: Path, column: str) -> list[str]:
         raise InputError(f"{file}: cannot be read as parquet ({str(error).splitlines()[0]})") from error
     if column not in table.column_names:
         raise InputError(f"{file}: has no column {column!r}; it has {', '.join(table.column_names)}")
-    values = table.column(column).to_pylist()
+    values: list[Any] = table.column(column).to_pylist()
     for index, value in enumerate(values):
         if not isinstance(value, str):
             raise InputError(f"{file}: row {index}: {column} should be a string, got {type(value).__name__}")

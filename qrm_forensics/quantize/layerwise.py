@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from qrm_forensics.errors import InputError
 from qrm_forensics.quantize.calibration import Calibration
+from qrm_forensics.quantize.witness import current_witness
 from qrm_forensics.weights import Checkpoint
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class LayerStream:
     The model is loaded in its stored dtype on the CPU; layers and hidden states are moved to ``device``
     (the first CUDA device, if there is one) in ``dtype``.  Padding is never needed, as all windows
     are equally long.  ``prepare`` may change the loaded model before the first token goes through.
+    Where there is a witness (:func:`~qrm_forensics.quantize.witness.witnessed`), it sees the passes of :meth:`advance`.
     """
 
     def __init__(
@@ -105,7 +107,13 @@ class LayerStream:
 
     def advance(self, layer: nn.Module, watch: Watch | None = None) -> None:
         """Replace the hidden states by the layer's output."""
-        self.batches = self._run(layer, watch or {}, None)
+        witness = current_witness()
+        if witness is None:
+            self.batches = self._run(layer, watch or {}, None)
+            return
+        index = next(i for i, candidate in enumerate(self._model.model.layers) if candidate is layer)
+        with witness.watching(layer, index, sum(len(batch) for batch in self.batches)):
+            self.batches = self._run(layer, watch or {}, None)
 
     def _run(self, layer: nn.Module, watch: Watch, until: str | None) -> list[Tensor]:
         import torch
