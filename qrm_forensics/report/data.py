@@ -143,7 +143,7 @@ def load(store: Store) -> RunData:
         spans |= {f.name: table.select([*TRACE_KEY, f.name]) for f in table.schema if f.type == SPAN_TYPE}
         along = [f.name for f in table.schema if pa.types.is_list(f.type) and pa.types.is_floating(f.type.value_type)]
         curves |= {column: table.select([*TRACE_KEY, column]) for column in along}
-        curve_tables |= {column: f"measures/{name}" for column in along}
+        curve_tables |= dict.fromkeys(along, f"measures/{name}")
         numbers = [f for f in table.schema if f.name not in TRACE_KEY and f.name not in tables and _usable(f.type)]
         flags += [f.name for f in numbers if pa.types.is_boolean(f.type)]
         tables |= {f.name: f"measures/{name}" for f in numbers}

@@ -14,8 +14,8 @@ from qrm_forensics.quantize import load_calibration, quantize
 from qrm_forensics.quantize.adapters import model_map
 from qrm_forensics.quantize.awq import fold_scale
 from qrm_forensics.quantize.awq_core import group_moments, search_clip
-from qrm_forensics.weights import open_checkpoint, read_json
 from qrm_forensics.recipes import Recipe
+from qrm_forensics.weights import open_checkpoint, read_json
 
 GROUP = 64
 

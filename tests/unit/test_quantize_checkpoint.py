@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from qrm_forensics.errors import InputError, RecipeError
 from qrm_forensics.quantize import Calibration, content_hash, load_calibration, needs_calibration, quantize, refuse
-from qrm_forensics.weights import open_checkpoint
 from qrm_forensics.recipes import Recipe
+from qrm_forensics.weights import open_checkpoint
 
 LINEARS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
