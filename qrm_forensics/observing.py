@@ -18,13 +18,15 @@ from qrm_forensics.records import RunInfo
 
 
 class Observer(Protocol):
-    """Is told what goes on.  ``facts`` are short live values, such as the share that is truncated."""
+    """Is told what goes on.  ``facts`` are short live values, such as the share that is truncated; ``note`` is a warning in words."""
 
     def begin(self, step: str, what: str, total: int, done: int = 0) -> None: ...
 
     def advance(self, amount: int = 1, **facts: str) -> None: ...
 
     def end(self, note: str = "") -> None: ...
+
+    def note(self, text: str) -> None: ...
 
 
 class Silent:
@@ -37,6 +39,9 @@ class Silent:
         return
 
     def end(self, note: str = "") -> None:
+        return
+
+    def note(self, text: str) -> None:
         return
 
 

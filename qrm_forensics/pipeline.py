@@ -131,7 +131,6 @@ def request_of(plan: Plan) -> dict[str, object]:
     """What identifies a run: the study and the content of all that it names, not the machine."""
     from qrm_forensics.quantize import content_hash, quantizer_version, side_files_hash
 
-    text = plan.study.calibration.path
     folders = dict.fromkeys(plan.sources.values())
     return {
         "kind": "run",
@@ -139,8 +138,26 @@ def request_of(plan: Plan) -> dict[str, object]:
         "problems": hash_of([asdict(p) for p in plan.problems]),
         "sources": {str(i): [content_hash(f), side_files_hash(f)] for i, f in enumerate(folders)},
         "quantizers": {str(recipe): quantizer_version(recipe) for recipe in plan.study.recipes},
-        "calibration": None if text is None else _file_hash(Path(text)),
+        "calibration": _calibration_hash(plan),
     }
+
+
+def _calibration_hash(plan: Plan) -> str | None:
+    """Of the file, or of all files in a folder that some recipe is calibrated on; None where none is named."""
+    from qrm_forensics.quantize import needs_calibration
+    from qrm_forensics.quantize.calibration import calibration_files
+    from qrm_forensics.quantize.corpora import files_hash
+
+    spec = plan.study.calibration
+    if spec.path is None:
+        return None
+    if not Path(spec.path).is_dir():
+        return _file_hash(Path(spec.path))
+    found: dict[Path, None] = {}
+    for identity, recipe in plan.recipes.items():
+        if recipe.quantized and needs_calibration(recipe):
+            found |= dict.fromkeys(calibration_files(spec, plan.sources[identity], recipe.method, recipe.preset))
+    return files_hash(sorted(found))
 
 
 def _file_hash(path: Path) -> str:
@@ -189,8 +206,16 @@ def run(
             _quantize_and_generate(plan, store, observer, watch, only, generator)
         derive(store, observer, watch, steps=("score", "measure") if only is None else (only,))
         backend = generator.name if generator is not None else plan.study.backend.name
-        store.add_run_info({**asdict(watch.info()), "backend": backend})
+        store.add_run_info({**asdict(watch.info()), "backend": backend, "warnings": _warnings(plan, store)})
     return store
+
+
+def _warnings(plan: Plan, store: Store) -> list[str]:
+    """What quantizing the checkpoints of this run warned of, one sentence each."""
+    from qrm_forensics.quantize.diagnosis import read_warnings
+
+    found = ((v.id, trap) for v in plan.variants for trap in read_warnings(store.checkpoint_dir(v.id)))
+    return [f"{identity}: {trap.sentence}" for identity, trap in found]
 
 
 def _refuse_early(plan: Plan) -> None:
@@ -202,16 +227,21 @@ def _refuse_early(plan: Plan) -> None:
         reason = refuse(recipe)
         if reason:
             raise InputError(f"recipes: {reason}")
-        if recipe.quantized and needs_calibration(recipe) and plan.study.calibration.path is None:
+        if recipe.quantized and needs_calibration(recipe) and _own_text(plan.study.calibration):
             _own_text_only_of_builtin(plan.sources[variant.id], str(recipe))
     _backend(plan.study)
+
+
+def _own_text(spec: CalibrationSpec) -> bool:
+    """Whether the model is to write its own calibration text."""
+    return spec.path is None and spec.corpus == "responses"
 
 
 def _own_text_only_of_builtin(source: Path, recipe: str) -> None:
     if source != builtin.weights_dir():
         raise InputError(
             f"calibration: {recipe} needs the model's own responses; give a file with 'full_prompt' and "
-            "'generated_text' (only the built-in model writes its own)"
+            "'generated_text', which gen-calib writes (only the built-in model writes its own without being asked), or name a corpus"
         )
 
 
@@ -233,7 +263,9 @@ def _quantize_and_generate(
 
 
 def _checkpoint(plan: Plan, store: Store, variant: Variant, observer: Observer) -> ModelRef:
-    return _make_checkpoint(
+    from qrm_forensics.quantize.diagnosis import read_warnings
+
+    made = _make_checkpoint(
         plan.sources[variant.id],
         plan.recipes[variant.id],
         store.checkpoint_dir(variant.id),
@@ -242,6 +274,9 @@ def _checkpoint(plan: Plan, store: Store, variant: Variant, observer: Observer) 
         _backend(plan.study),
         observer,
     )
+    for trap in read_warnings(store.checkpoint_dir(variant.id)):
+        observer.note(f"{variant.id}: {trap.sentence}")
+    return made
 
 
 def quantize_one(
@@ -299,12 +334,15 @@ def _calibration(
     backend: Generator,
     observer: Observer,
 ) -> Calibration:
-    from qrm_forensics.quantize import load_calibration
+    from qrm_forensics.quantize.calibration import calibration_for
 
-    text = Path(spec.path) if spec.path is not None else own_text
-    if spec.path is None and not own_text.is_file():
-        _write_own_text(source, recipe, own_text, spec.samples, backend, observer)
-    return load_calibration(text, source, preset=preset, samples=spec.samples, length=spec.length)
+    text = Path(spec.path) if spec.path is not None else None
+    if _own_text(spec):
+        text = own_text
+        if not own_text.is_file():
+            _write_own_text(source, recipe, own_text, spec.samples, backend, observer)
+    method = recipe if recipe.startswith("external:") else Recipe.parse(recipe).method
+    return calibration_for(spec, text, source, method, preset)
 
 
 def _make_checkpoint(

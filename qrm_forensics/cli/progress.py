@@ -43,6 +43,9 @@ class Plain:
     def end(self, note: str = "") -> None:
         self._line(f"done in {time.monotonic() - self.start:.1f} s {note}".rstrip())
 
+    def note(self, text: str) -> None:
+        print(f"note: {text}", file=sys.stderr, flush=True)
+
     def _line(self, tail: str) -> None:
         facts = ", ".join(f"{k} {v}" for k, v in self.facts.items())
         parts = [f"{self.done}/{self.total}", *filter(None, (facts, tail))]
@@ -77,3 +80,6 @@ class _Bar:
 
     def end(self, note: str = "") -> None:
         self.progress.stop_task(self.task)
+
+    def note(self, text: str) -> None:
+        self.progress.console.print(f"note: {text}", style="yellow", markup=False, highlight=False)

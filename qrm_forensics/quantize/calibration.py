@@ -44,9 +44,10 @@ from qrm_forensics.quantize.corpora import (
     read_text,
     text_of,
 )
-from qrm_forensics.recipes import Preset, Recipe
-from qrm_forensics.study import Arrangement, Corpus
+from qrm_forensics.recipes import Preset
+from qrm_forensics.study import Arrangement, CalibrationSpec, Corpus
 from qrm_forensics.tokenizer import load_tokenizer
+from qrm_forensics.weights import open_checkpoint
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -130,19 +131,55 @@ class Calibration:
         }
 
 
-def paper_rule(recipe: Recipe, hidden: int | None = None) -> PaperRule:
-    """What the paper's code calibrates ``recipe`` on; ``paper-text`` follows the text where it says something else.
+def paper_rule(method: str, preset: Preset = "fixed", hidden: int | None = None) -> PaperRule:
+    """What the paper's code calibrates a method on; ``paper-text`` follows the text where it says something else.
 
     ``hidden``: hidden size of the model.  Raises InputError for a method that the paper does not calibrate.
     """
-    if recipe.method not in PAPER_RULES:
-        raise InputError(f"{recipe}: the paper calibrates {', '.join(PAPER_RULES)}, and not {recipe.method}")
-    rule = PAPER_RULES[recipe.method]
-    if recipe.preset == "paper-text" and recipe.method in ("kvquant_star", "smoothquant"):
+    if method not in PAPER_RULES:
+        raise InputError(
+            f"{method}: the paper says how {', '.join(PAPER_RULES)} are calibrated; name corpus and arrangement"
+        )
+    rule = PAPER_RULES[method]
+    if preset == "paper-text" and method in ("kvquant_star", "smoothquant"):
         return PaperRule("pile-val", "truncated-documents", 128, 512)
-    if recipe.method == "flatquant" and hidden in LONGER_HIDDEN:
+    if method == "flatquant" and hidden in LONGER_HIDDEN:
         return PaperRule(rule.corpus, rule.arrangement, rule.samples, 4096)
     return rule
+
+
+def calibration_for(
+    spec: CalibrationSpec, path: Path | None, model: Path, method: str, preset: Preset = "fixed"
+) -> Calibration:
+    """The calibration text that a study asks for.
+
+    ``path`` is what ``spec.path`` comes to (the model's own text, where it names none), ``model`` the checkpoint folder with the tokenizer.
+    Raises as :func:`load_calibration` and :func:`paper_rule` do.
+    """
+    rule = _rule(spec, model, method, preset)
+    return load_calibration(
+        path,
+        model,
+        preset=preset,
+        samples=rule.samples,
+        length=rule.length,
+        corpus=rule.corpus,
+        field=spec.field,
+        arrangement=rule.arrangement,
+    )
+
+
+def calibration_files(spec: CalibrationSpec, model: Path, method: str, preset: Preset = "fixed") -> list[Path]:
+    """The files that :func:`calibration_for` would read; none where text comes from the hub or from the model itself."""
+    if spec.path is None:
+        return []
+    return locate(_rule(spec, model, method, preset).corpus, Path(spec.path), model.resolve().name)
+
+
+def _rule(spec: CalibrationSpec, model: Path, method: str, preset: Preset) -> PaperRule:
+    if spec.arrangement != "paper":
+        return PaperRule(spec.corpus, spec.arrangement, spec.samples, spec.length)
+    return paper_rule(method, preset, open_checkpoint(model).config.get("hidden_size"))
 
 
 def load_calibration(
