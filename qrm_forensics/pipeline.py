@@ -67,7 +67,7 @@ class Plan:
 
 def make_plan(study: Study) -> Plan:
     """Resolve names to folders and problems.  Raises InputError before anything is computed."""
-    sources = {name: _source(name) for name in study.models}
+    sources = {name: model_folder(name) for name in study.models}
     several = len(study.models) > 1
     variants, variant_sources, recipes = [], {}, {}
     ordered = sorted(study.recipes, key=lambda r: r != study.baseline)
@@ -107,7 +107,8 @@ def make_plan(study: Study) -> Plan:
     return Plan(study, tuple(problems), limits, tuple(variants), variant_sources, recipes, baseline)
 
 
-def _source(name: str) -> Path:
+def model_folder(name: str) -> Path:
+    """The checkpoint folder that ``name`` means: ``builtin``, or a Hugging Face folder.  Raises InputError for others."""
     if name == builtin.NAME:
         return builtin.weights_dir()
     folder = Path(name).expanduser()
@@ -286,7 +287,7 @@ def quantize_one(
     from qrm_forensics.quantize import quantize, refuse
     from qrm_forensics.quantize.export import packed_format
 
-    source = _source(model)
+    source = model_folder(model)
     reason = refuse(recipe)
     if reason:
         raise InputError(f"recipe {recipe}: {reason}")
@@ -304,7 +305,7 @@ def quantize_external(
     """One checkpoint by another library (``external:…``), which runs in the environment of ``python``."""
     from qrm_forensics.quantize import external
 
-    source = _source(model)
+    source = model_folder(model)
     arm = external.arm(name)
     interpreter = external.interpreter(arm, python)
     calibration = None

@@ -106,6 +106,31 @@ def read_documents(corpus: Corpus, path: Path | None, *, field: str | None = Non
     return Documents(texts, templated=False, shuffled=not joined, file=name, sha256=digest)
 
 
+def read_problems(path: Path) -> list[str]:
+    """The questions of a problem file (``problem`` or ``question``), or of NuminaMath-1.5 in a folder of data sets.
+
+    Answers are not needed.  Raises InputError for what cannot be read, and where there are none.
+    """
+    files = [path]
+    if path.is_dir():
+        folder = PROBLEMS_FOLDER
+        tried = [f"{folder}/data/train-*.parquet", f"{folder}/*.jsonl", "data/train-*.parquet", "train-*.parquet"]
+        files = next((found for pattern in tried if (found := sorted(path.glob(pattern)))), [])
+        if not files:
+            raise InputError(f"{path}: no {folder} in it; expected for example {path / tried[0]}")
+    elif not path.is_file():
+        raise InputError(f"{path}: no such file or folder")
+    texts: list[str] = []
+    for file in files:
+        try:
+            texts += _texts(file, "problem")
+        except InputError:
+            texts += _texts(file, "question")
+    if not texts:
+        raise InputError(f"{path}: holds no problems")
+    return texts
+
+
 def files_hash(files: list[Path]) -> str:
     """SHA-256 over the bytes of the files, one behind the other."""
     digest = hashlib.sha256()
