@@ -19,6 +19,7 @@ import click
 
 from qrm_forensics import __version__
 from qrm_forensics.cli import case as cli_case
+from qrm_forensics.cli import figures as cli_figures
 from qrm_forensics.cli import gen_calib as cli_gen_calib
 from qrm_forensics.cli import quantize as cli_quantize
 from qrm_forensics.cli import report as cli_report
@@ -174,7 +175,14 @@ def doctor(as_json: bool) -> None:
         click.echo(f"{f.name:<{width}}  {mark}  {f.found}" + (f"  ({f.remedy})" if f.remedy else ""))
 
 
-for _command in (*COMMANDS, *cli_case.COMMANDS, *cli_gen_calib.COMMANDS, *cli_quantize.COMMANDS, *cli_report.COMMANDS):
+for _command in (
+    *COMMANDS,
+    *cli_case.COMMANDS,
+    *cli_figures.COMMANDS,
+    *cli_gen_calib.COMMANDS,
+    *cli_quantize.COMMANDS,
+    *cli_report.COMMANDS,
+):
     cli.add_command(_command)
 
 

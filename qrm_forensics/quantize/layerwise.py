@@ -51,7 +51,7 @@ class LayerStream:
             )
         self.dtype = dtype
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        with _no_progress_bar():
+        with no_progress_bar():
             model = AutoModelForCausalLM.from_pretrained(
                 str(source.folder), dtype="auto", attn_implementation="sdpa", local_files_only=True
             )
@@ -148,7 +148,7 @@ def first(output: Any) -> Tensor:
 
 
 @contextmanager
-def _no_progress_bar() -> Iterator[None]:
+def no_progress_bar() -> Iterator[None]:
     """transformers draws its own bars, which would break the caller's progress line."""
     from transformers.utils import logging
 
