@@ -30,6 +30,7 @@ def main(task: dict[str, Any]) -> None:
         dataset=rows,
         seqlen=len(ids[0]),
         nsamples=len(rows),
+        enable_torch_compile=torch.cuda.is_available(),
     )
     made = Path(task["out"])
     rounder.quantize_and_save(str(made), format="auto_round")
