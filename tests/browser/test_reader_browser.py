@@ -36,12 +36,17 @@ class Page:
         self.page = context.new_page()
         self.said: list[str] = []
         self.requests: list[str] = []
-        self.page.on("console", lambda m: self.said.append(f"{m.type}: {m.text}"))
+        self.page.on("console", self._heard)
         self.page.on("pageerror", lambda e: self.said.append(f"error: {e}"))
         self.page.on("dialog", lambda d: (self.said.append(f"dialog: {d.message}"), d.dismiss()))
         self.page.on("request", lambda r: self.requests.append(r.url))
         self.page.goto(report.as_uri() + anchor)
         self.page.wait_for_selector(".r-table tbody tr[data-at], .reader .empty", state="attached")
+
+    def _heard(self, message: Any) -> None:
+        # "verbose" are hints of the browser on its own work, which come and go with the load of the machine
+        if message.type != "verbose":
+            self.said.append(f"{message.type}: {message.text}")
 
     def wait(self, expression: str, seconds: float = 10) -> None:
         """Until the expression is true; asked from outside, because the page forbids what would ask inside."""
