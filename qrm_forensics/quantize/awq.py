@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Attention scores multiply queries with keys, so their clipping error cannot be judged per layer.
 NOT_CLIPPED = ("q_proj", "k_proj")
+#: Input vectors on which the output error of the manifest is measured.
+SAMPLE = 1024
 
 
 class AWQ:
@@ -97,12 +99,14 @@ class AWQ:
             made: dict[str, tuple[AffineGrid, Tensor]] = {}
             for stage in model.stages:
                 choice, seen = choices.get(stage), inputs[stage.linears[0]]
-                moments = group_moments([x / choice.scale for x in seen] if choice else seen, sizes[stage.linears[0]])
+                scaled = [x / choice.scale for x in seen] if choice else seen
+                moments = group_moments(scaled, sizes[stage.linears[0]])
+                sample = _sample(scaled)
                 for linear in stage.linears:
                     module = model.name(index, linear)
                     stored = job.scale_dtype(source.dtype(f"{module}.weight"))
                     record, made[module] = _round(
-                        layer.get_submodule(linear), linear, moments, recipe.weight_bits, sizes[linear], stored
+                        layer.get_submodule(linear), linear, moments, sample, recipe.weight_bits, sizes[linear], stored
                     )
                     outcome.modules[module] = record | _choice_record(choice)
             outcome.tensors |= _changed(layer, source, model.name(index, ""))
@@ -179,8 +183,30 @@ def fold_scale(layer: nn.Module, stage: Stage, scale: Tensor) -> None:
         layer.get_submodule(linear).weight.data.mul_(scale)
 
 
+def _sample(inputs: list[Tensor]) -> Tensor:
+    """At most ``SAMPLE`` input vectors (float32 [vectors, channels]), evenly spaced over all of them."""
+    import torch
+
+    rows = sum(x.flatten(0, -2).shape[0] for x in inputs)
+    step = max(1, -(-rows // SAMPLE))
+    return torch.cat([x.flatten(0, -2)[::step] for x in inputs]).float()
+
+
+def _output_error(weight: Tensor, rounded: Tensor, sample: Tensor) -> float:
+    """‖X(W' - W)ᵀ‖² / ‖X Wᵀ‖² on the sample; 0 where the output is 0."""
+    exact = (sample @ weight.float().T).square().sum()
+    lost = (sample @ (rounded.float() - weight.float()).T).square().sum()
+    return float(lost / exact) if exact > 0 else 0.0
+
+
 def _round(
-    linear: nn.Linear, name: str, moments: Tensor, bits: int, group: int, scale_dtype: torch.dtype | None
+    linear: nn.Linear,
+    name: str,
+    moments: Tensor,
+    sample: Tensor,
+    bits: int,
+    group: int,
+    scale_dtype: torch.dtype | None,
 ) -> tuple[dict[str, Any], tuple[AffineGrid, Tensor]]:
     """Clip and round the scaled weight of one linear in place; its manifest record, and its grid and codes."""
     weight = linear.weight.data
@@ -198,4 +224,5 @@ def _round(
     linear.weight.data = grid.dequantize(codes).reshape_as(weight)
     record["scales"] = grid.summary()
     record["scaled_weight_sqnr_db"] = sqnr_db(weight, linear.weight.data)
+    record["relative_output_error"] = _output_error(weight, linear.weight.data, sample)
     return record, (grid, codes)
