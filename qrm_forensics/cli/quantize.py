@@ -8,19 +8,20 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
 from qrm_forensics.errors import InputError
 
+if TYPE_CHECKING:
+    from qrm_forensics.study import Arrangement, Corpus
+
 EXTERNAL = "external:"
-#: Keys of a module's record in the manifest, how the summary calls them, and how they are written.
-_ERRORS = (
-    ("relative_output_error", "output error", ".2e"),
-    ("weight_sqnr_db", "weight SQNR (dB)", ".1f"),
-    ("scaled_weight_sqnr_db", "scaled weight SQNR (dB)", ".1f"),
-)
+CORPORA = ("responses", "wikitext2", "wikitext2-test", "pile-val", "file")
+ARRANGEMENTS = ("auto", "crops", "blocks", "short-documents", "truncated-documents", "paper")
+#: Errors of a linear in the diagnosis, and how the summary calls them; both are relative and squared.
+_ERRORS = (("weight_error", "weight error"), ("output_error", "output error"))
 
 
 @click.command()
@@ -40,7 +41,22 @@ _ERRORS = (
     help="Write integer codes that inference engines load: compressed-tensors (if no FORMAT is given), awq or gptq.",
 )
 @click.option("--twin", type=click.Path(path_type=Path), help="With --real: the same weights dequantized, as a folder.")
-@click.option("--calibration", type=click.Path(path_type=Path), help="The model's own responses (JSON Lines).")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="The model's own responses, or the file or folder of --corpus.",
+)
+@click.option(
+    "--corpus", type=click.Choice(CORPORA), default="responses", show_default=True, help="What calibration text it is."
+)
+@click.option("--field", help="Column of the corpus that holds its text.")
+@click.option(
+    "--arrangement",
+    type=click.Choice(ARRANGEMENTS),
+    default="auto",
+    show_default=True,
+    help="How windows are cut from it; paper: corpus, rule and sizes of the paper's code.",
+)
 @click.option("--samples", default=128, type=click.IntRange(min=1), show_default=True, help="Calibration crops.")
 @click.option(
     "--length", default=2048, type=click.IntRange(min=16), show_default=True, help="Tokens per calibration crop."
@@ -59,6 +75,9 @@ def quantize(
     real: str | None,
     twin: Path | None,
     calibration: Path | None,
+    corpus: Corpus,
+    field: str | None,
+    arrangement: Arrangement | Literal["paper"],
     samples: int,
     length: int,
     external_python: str | None,
@@ -70,6 +89,8 @@ def quantize(
     Where a recipe needs calibration, the built-in model writes its own responses; other models need --calibration.
     RECIPE external:NAME lets another library do it, for example external:llmcompressor-fp8.
     """
+    from pydantic import ValidationError
+
     from qrm_forensics import pipeline
     from qrm_forensics.cli.progress import observer
     from qrm_forensics.quantize.naming import checkpoint_name
@@ -78,7 +99,17 @@ def quantize(
 
     if twin is not None and (real is None or recipe.startswith(EXTERNAL)):
         raise InputError("--twin dequantizes a real checkpoint of ours; add --real")
-    spec = CalibrationSpec(path=str(calibration) if calibration else None, samples=samples, length=length)
+    try:
+        spec = CalibrationSpec(
+            path=str(calibration) if calibration else None,
+            samples=samples,
+            length=length,
+            corpus=corpus,
+            field=field,
+            arrangement=arrangement,
+        )
+    except ValidationError as error:
+        raise InputError(f"calibration: {error.errors()[0]['msg'].removeprefix('Value error, ')}") from error
     title = f"qrm-forensics {' '.join(sys.argv[1:])}"
     if recipe.startswith(EXTERNAL):
         from qrm_forensics.quantize import external
@@ -133,13 +164,12 @@ def _folder(out: str, name: str) -> Path:
 
 
 def layer_errors(manifest: dict[str, Any]) -> list[dict[str, float | int]]:
-    """Means over the linears of each quantized decoder layer of what the manifest of a checkpoint says about their errors."""
+    """Means over the linears of each quantized decoder layer of the relative squared errors in the diagnosis of a checkpoint."""
     layers: dict[int, dict[str, list[float]]] = {}
-    for module, record in manifest.get("modules", {}).items():
-        numbers = [int(part) for part in module.split(".") if part.isdigit()]
-        found = layers.setdefault(numbers[0] if numbers else -1, {})
-        for key, _, _ in _ERRORS:
-            if isinstance(record.get(key), int | float):
+    for module, record in manifest.get("diagnosis", {}).get("modules", {}).items():
+        found = layers.setdefault(next((int(part) for part in module.split(".") if part.isdigit()), -1), {})
+        for key, _ in _ERRORS:
+            if record.get(key) is not None:
                 found.setdefault(key, []).append(float(record[key]))
     return [
         {"layer": layer, **{key: fmean(values) for key, values in found.items()}}
@@ -149,26 +179,7 @@ def layer_errors(manifest: dict[str, Any]) -> list[dict[str, float | int]]:
 
 def warnings(manifest: dict[str, Any]) -> list[str]:
     """What somebody should know before using the checkpoint, in sentences."""
-    found = [str(text) for text in manifest.get("warnings", [])]
-    modules = manifest.get("modules", {})
-    fallen = [name for name, record in modules.items() if record.get("fallback")]
-    if fallen:
-        found.append(
-            f"{len(fallen)} linears were rounded to nearest, as their Hessian could not be factorised; the first: {fallen[0]}"
-        )
-    dead = [name for name, record in modules.items() if record.get("dead_channels")]
-    if dead:
-        found.append(
-            f"{len(dead)} linears have input channels that calibration never used, whose weights are now 0; the first: {dead[0]}"
-        )
-    worse = [
-        name
-        for name, record in modules.items()
-        if record.get("relative_output_error") is not None
-        and record["relative_output_error"] > (record.get("relative_output_error_rtn") or float("inf"))
-    ]
-    if worse:
-        found.append(f"{len(worse)} linears are worse than rounding to nearest; the first: {worse[0]}")
+    found = [str(trap["sentence"]) for trap in manifest.get("diagnosis", {}).get("warnings", [])]
     real = manifest.get("real", {})
     if real and real["tensor_parallel"] != [1, 2, 4, 8]:
         said = ", ".join(map(str, real["tensor_parallel"])) or "none"
@@ -180,12 +191,12 @@ def warnings(manifest: dict[str, Any]) -> list[str]:
 
 def _said(result: dict[str, Any]) -> Iterator[str]:
     layers = result["layers"]
-    shown = [(key, title, form) for key, title, form in _ERRORS if any(key in layer for layer in layers)]
+    shown = [(key, title) for key, title in _ERRORS if any(key in layer for layer in layers)]
     if shown:
-        yield click.style("layer  " + "  ".join(title for _, title, _ in shown), dim=True)
-    for layer in layers if shown else ():
-        cells = [(format(layer[key], form) if key in layer else "-").rjust(len(title)) for key, title, form in shown]
-        yield f"{layer['layer']:>5}  " + "  ".join(cells)
+        yield click.style("layer  " + "  ".join(title for _, title in shown), dim=True)
+        for layer in layers:
+            cells = [(f"{layer[key]:.2e}" if key in layer else "-").rjust(len(title)) for key, title in shown]
+            yield f"{layer['layer']:>5}  " + "  ".join(cells)
     if "bit_exact_modules" in result:
         yield f"{result['format']}: {result['bit_exact_modules']} linears dequantize to the simulated weights, bit for bit"
     if "twin" in result:
