@@ -13,6 +13,7 @@ import pytest
 import torch
 from quantize_helpers import responses, save_tiny, write_array
 
+from qrm_forensics.observing import Silent
 from qrm_forensics.quantize import load_calibration, quantize
 from qrm_forensics.quantize.adapters import Geometry
 from qrm_forensics.quantize.diagnosis import read_warnings
@@ -27,9 +28,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_tiny(tmp_path_factory.mktemp("models") / "tiny")
 
 
-@pytest.fixture(scope="module")
-def planted(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same function with key biases of about 400."""
+def plant(source: Path, folder: Path) -> Path:
+    """A copy that computes the same function with key biases of about 400."""
     from safetensors.torch import load_file, save_file
 
     script = Path(__file__).parents[2] / "bench" / "plant_key_bias.py"
@@ -37,12 +37,16 @@ def planted(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    folder = tmp_path_factory.mktemp("planted") / "tiny"
     shutil.copytree(source, folder)
     tensors = load_file(source / "model.safetensors")
     module.plant(tensors, json.loads((source / "config.json").read_text("utf-8")), 400.0)
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+@pytest.fixture(scope="module")
+def planted(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return plant(source, tmp_path_factory.mktemp("planted") / "tiny")
 
 
 @pytest.fixture(scope="module")
@@ -229,3 +233,33 @@ def test_rope_is_that_of_transformers() -> None:
     cos, sin = Qwen2RotaryEmbedding(config)(keys, positions.unsqueeze(0))
     expected = apply_rotary_pos_emb(keys.unsqueeze(0), keys.unsqueeze(0), cos, sin)[1][0]
     assert torch.allclose(turn(keys, positions, 10000.0), expected, atol=2e-3)
+
+
+class Notes(Silent):
+    def __init__(self) -> None:
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+
+def test_a_run_tells_of_traps_and_keeps_them_in_its_log(tmp_path: Path) -> None:
+    from qrm_forensics import builtin, pipeline
+    from qrm_forensics.recipes import Sampling
+    from qrm_forensics.study import BenchmarkSpec, Study
+
+    model = plant(builtin.weights_dir(), tmp_path / "planted")
+    problems = tmp_path / "p.jsonl"
+    problems.write_text(json.dumps({"problem": "1 + 1?", "answer": "2"}) + "\n", encoding="utf-8")
+    study = Study(
+        name="traps",
+        models=(str(model),),
+        recipes=(Recipe.parse("bf16"), Recipe.parse("quarot-kv4")),
+        benchmarks=(BenchmarkSpec(name="one", path=str(problems)),),
+        sampling=Sampling(max_new_tokens=2),
+    )
+    told = Notes()
+    store = pipeline.run(pipeline.make_plan(study), tmp_path / "run", observer=told)
+    (note,) = told.notes
+    assert note.startswith("quarot-kv4: keys are rounded to 4 bits behind RoPE")
+    assert store.study["runs"][-1]["warnings"] == [note]
