@@ -7,6 +7,7 @@ alone where no text goes through the model.  The result stands in ``recipe.json`
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -39,13 +40,24 @@ def diagnose(job: Job, outcome: Outcome, witness: Witness) -> dict[str, Any]:
     model = _map(job)
     modules = {name: _module(name, record, witness) for name, record in outcome.modules.items()}
     keys = [_keys(job, model, outcome, witness, layer) for layer in range(model.layers)]
-    return {
+    found: dict[str, Any] = {
         "format": FORMAT,
         "inputs": "seen in calibration" if witness.inputs else "not seen: the recipe needs no calibration text",
         "modules": modules,
         "keys": keys,
         "warnings": [asdict(trap) for trap in traps(job, outcome, modules, keys)],
     }
+    whole: dict[str, Any] = _finite(found)
+    return whole
+
+
+def _finite(value: Any) -> Any:
+    """JSON has neither infinity nor NaN, and a diagnosis of broken numbers must not cost the checkpoint: they become null."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_warnings(folder: Path) -> list[Trap]:

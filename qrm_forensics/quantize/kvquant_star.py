@@ -100,7 +100,8 @@ class KeyRange:
         import torch
 
         if self._normed:
-            keys = self._source(x).flatten(-2)
+            # not by calling the module, whose hook this is
+            keys = self._source.forward(x).flatten(-2)
         else:
             bias = None if self._before_bias else self._source.bias
             keys = torch.nn.functional.linear(x, self._source.weight, bias)

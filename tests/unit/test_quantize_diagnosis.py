@@ -263,3 +263,19 @@ def test_a_run_tells_of_traps_and_keeps_them_in_its_log(tmp_path: Path) -> None:
     (note,) = told.notes
     assert note.startswith("quarot-kv4: keys are rounded to 4 bits behind RoPE")
     assert store.study["runs"][-1]["warnings"] == [note]
+
+
+def test_keys_behind_a_norm_have_no_bias(source: Path, text: Path, tmp_path: Path) -> None:
+    from transformers import Qwen3Config, Qwen3ForCausalLM
+
+    sizes = {"hidden_size": 64, "intermediate_size": 96, "head_dim": 64, "vocab_size": 96, "num_hidden_layers": 1}
+    heads = {"num_attention_heads": 2, "num_key_value_heads": 1, "max_position_embeddings": 128, "pad_token_id": None}
+    folder = tmp_path / "qwen3"
+    Qwen3ForCausalLM(Qwen3Config(**sizes, **heads)).save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(source / name, folder / name)
+    (row,) = diagnosed(folder, "kvquant_star-kv4", tmp_path / "a", text)["keys"]
+    assert row["largest_bias"] is None and row["spread_from"] == "calibration" and row["judged_values"] == 3 * 48 * 64
+    (row,) = diagnosed(folder, "quarot-kv4", tmp_path / "b", text)["keys"]
+    # the weight of a fresh norm
+    assert row["spread_from"] == "weights" and row["median_spread"] == 1.0
