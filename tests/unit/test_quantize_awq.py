@@ -160,7 +160,8 @@ def test_folding_scales_leaves_the_function_alone(kv_heads: int) -> None:
     model = tiny_model(kv_heads=kv_heads).double()
     ids = torch.randint(0, 96, (2, 40))
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters()}
-    stages = model_map({"architectures": ["Qwen2ForCausalLM"], "num_hidden_layers": 2}, shapes, "here").stages
+    config = model.config.to_dict() | {"architectures": ["Qwen2ForCausalLM"]}
+    stages = model_map(config, shapes, "here").stages
     folded = copy.deepcopy(model)
     count = 0
     for layer in folded.model.layers:
