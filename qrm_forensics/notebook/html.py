@@ -185,11 +185,12 @@ def _event_glyphs(r: Response, t: Texts) -> Markup:
 
 def _parting(case: Case) -> Markup:
     """Where each variant parts from the first, one line each with the words on both sides."""
-    if len(case.responses) < 2:
+    found = case.partings()
+    if not found:
         return Markup("")
     t = case.texts
     rows = []
-    for p in case.partings():
+    for p in found:
         if p.position is None:
             rows.append(Markup("<p>{}</p>").format(t.html("notebook.same", variant=p.variant, reference=p.reference)))
             continue

@@ -142,8 +142,9 @@ class Parting:
 
 
 def partings(responses: Sequence[Response]) -> list[Parting]:
-    """Where each response parts from the first one."""
-    return [_parting(responses[0], other) for other in responses[1:]]
+    """Where each response parts from the first one; of responses without a text nothing is known, so they are left out."""
+    first, *others = responses
+    return [_parting(first, other) for other in others if None not in (first.trace.text, other.trace.text)]
 
 
 def divergence_table(responses: Sequence[Response]) -> pd.DataFrame:

@@ -136,11 +136,12 @@ def bar(r: Response, cells: int) -> Text:
 
 
 def _parting(case: Case) -> list[RenderableType]:
-    if len(case.responses) < 2:
+    found = case.partings()
+    if not found:
         return []
     t = case.texts
     made: list[RenderableType] = [Text(""), Text(t.text("notebook.parting"), style="bold")]
-    for p in case.partings():
+    for p in found:
         names = {"variant": shown_text(p.variant), "reference": shown_text(p.reference)}
         if p.position is None:
             made.append(Text(t.text("notebook.same", **names)))

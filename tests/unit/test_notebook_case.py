@@ -276,6 +276,17 @@ class _Letters(Vocabulary):
         return tuple(map(chr, ids))  # type: ignore[call-overload]
 
 
+def test_responses_without_a_text_are_not_called_equal() -> None:
+    def case(*texts: str | None) -> Case:
+        responses = tuple(response(text, variant=f"v{i}") for i, text in enumerate(texts))
+        return Case(responses[0].problem, 0, 0, None, (), responses, WORDS)
+
+    assert case(None, None).partings() == []
+    assert case("a", None).partings() == []
+    assert [p.variant for p in case("a b", None, "a c").partings()] == ["v2"]
+    assert WORDS.text("notebook.parting") not in plain(case_view(case(None, None)))
+
+
 def test_responses_with_ids_part_at_a_token() -> None:
     texts = {"one": "abcXYZ", "two": "abcQ", "three": "abc"}
     several = [
