@@ -93,6 +93,7 @@ NOTES: dict[str, tuple[str, ...]] = {
     "note.unscored": ("variant", "benchmark", "policy", "unscored", "n"),
     "note.errors": ("variant", "benchmark", "errors", "n"),
     "note.finish_unknown": ("variant", "benchmark", "unknown", "n"),
+    "note.finish_unknown_all": ("variant", "benchmark", "n"),
     "note.no_verdicts": ("variant", "benchmark"),
     "note.no_measures": ("variant", "benchmark"),
     "note.imported": ("benchmark",),

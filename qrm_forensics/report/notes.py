@@ -100,7 +100,10 @@ def _about_cell(run: RunData, data: BenchmarkData, cell: Cell, ledger: Ledger) -
             )
             slot = "errors" if note == "errors" else "unknown"
             slots = place | {slot: ledger.add(claim), "n": cell.n}
-            notes.append(Sentence(f"note.{note}", slots, "warning" if note == "errors" else "info"))
+            told = f"note.{note}_all" if note == "finish_unknown" and number == len(frame) else f"note.{note}"
+            if told.endswith("_all"):
+                slots = place | {"n": claim}
+            notes.append(Sentence(told, slots, "warning" if note == "errors" else "info"))
     if not any(frame[f"status:{p}"].notna().any() for p in run.policies):
         notes.append(Sentence("note.no_verdicts", place, "warning"))
     for policy in run.policies:
