@@ -53,6 +53,8 @@ _SLOT = re.compile(
     r"\{(?P<name>[a-z_][a-z_0-9]*)"
     r"(?:#(?P<one>[^{}/]*)/(?P<many>[^{}/]*)|(?::(?P<style>[a-z]+))?(?:\|(?P<particle>[^{}]+))?)\}"
 )
+#: Characters of a name that a line of a narrow page still holds; longer ones may be broken.
+_ONE_LINE = 30
 _CODE = re.compile(r"`([^`]*)`")
 _STRONG = re.compile(r"\*\*([^*]+)\*\*")
 
@@ -279,9 +281,19 @@ class Texts:
         if isinstance(value, Claim):
             shown = self.link(value, printed) if self.link else escape(printed)
         else:
-            quoted = Markup('<bdi class="name">{}</bdi>' if match["name"] in _TECHNICAL else "<bdi>{}</bdi>")
-            shown = quoted.format(visible(printed)) if foreign else escape(printed)
+            shown = _quoted(printed, match["name"] in _TECHNICAL) if foreign else escape(printed)
         return shown + (particle(printed, match["particle"]) if match["particle"] else "")
+
+
+def _quoted(value: str, technical: bool) -> Markup:
+    """Text that is not ours; of a list of names each by itself, so that a line breaks between them."""
+    if not technical:
+        return Markup("<bdi>{}</bdi>").format(visible(value))
+    parts = value.split(", ")
+    classes = ("name long" if len(part) > _ONE_LINE else "name" for part in parts)
+    return Markup(", ").join(
+        Markup('<bdi class="{}">{}</bdi>').format(c, visible(p)) for c, p in zip(classes, parts, strict=True)
+    )
 
 
 def _marked(message: str) -> Markup:
