@@ -105,7 +105,8 @@ def render(
     files[out / "claims.jsonl"] = claims_jsonl(context.claims)
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, content)
+        # half of a surrogate pair, which a context.json can name, is no text that a file can hold
+        write_text(path, content.encode("utf-8", "replace").decode("utf-8"))
     pictures: list[Path] = []
     if kinds := [kind for kind in IMAGES if kind in wanted]:
         charts = {language: _charts(context, t) for language, t in texts.items()}

@@ -303,3 +303,9 @@ def test_bad_requests_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="template folder"):
         render(sample_context(), ["en"], tmp_path, templates=tmp_path / "none")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_half_of_a_surrogate_pair_does_not_stop_a_report(tmp_path: Path) -> None:
+    render(replace(sample_context(), title="a\ud800b"), ["en"], tmp_path)
+    assert "U+D800" in (tmp_path / "report.en.md").read_text("utf-8")
+    assert '"a?b"' in (tmp_path / "context.json").read_text("utf-8")
