@@ -106,7 +106,7 @@ def test_quantizing_without_torch_names_the_extra(tmp_path: Path) -> None:
         (["run", "--limit", "0"], 2, "--limit"),
         (["import", "nothing-here"], 2, "nothing-here"),
         (["quantize", "builtin", "awq-w3", "--out", "x"], 2, "needs a group size"),
-        (["quantize", "builtin", "flatquant-w4a4kv4", "--out", "x"], 2, "flatquant"),
+        (["quantize", "builtin", "flatquant-w4a4kv4+paper-text", "--out", "x"], 2, "use fixed or paper-code"),
         (["export", "--out", "x.docx"], 2, "--format"),
         (["quantize", "builtin", "awq-w3g128", "--out", "x", "--samples", "0"], 2, "--samples"),
         (["quantize", "builtin", "awq-w" + "9" * 5000, "--out", "x"], 2, "cannot read"),
