@@ -75,7 +75,7 @@ def main() -> None:
                 lost = sum(a and not b for a, b in zip(reference, found, strict=True))
                 gained = sum(b and not a for a, b in zip(reference, found, strict=True))
                 interval = wilson(sum(found), len(found))
-                p = "" if found is reference else f"{mcnemar_exact(lost, gained):.3f}"
+                p = "" if found is reference else f"{max(0.001, mcnemar_exact(lost, gained)):.3f}"
                 cells += [
                     f"{100 * sum(found) / len(found):.0f} % ({100 * interval.low:.0f}–{100 * interval.high:.0f})",
                     p,
