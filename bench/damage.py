@@ -10,11 +10,10 @@ Prints right answers with Wilson's 95 % interval, and McNemar's exact p against 
 from __future__ import annotations
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 
-from plant_key_bias import plant
+from plant_key_bias import plant_checkpoint
 
 from qrm_forensics import builtin
 from qrm_forensics.compare import mcnemar_exact, wilson
@@ -28,20 +27,6 @@ RECIPES = (
     "bf16,kvquant_star-kv4,kvquant_star-kv4+postbias,kvquant_star-kv3,quarot-kv4,quarot-kv3,smoothquant-w8a8kv8,"
     "quarot-w8a8kv8,quarot-w4a4kv4,mxfp4-w4a4kv4"
 )
-
-
-def planted(source: Path, out: Path) -> Path:
-    from safetensors.torch import load_file, save_file
-
-    from qrm_forensics.weights import side_files
-
-    tensors = load_file(source / "model.safetensors")
-    plant(tensors, json.loads((source / "config.json").read_text(encoding="utf-8")), 400.0)
-    out.mkdir()
-    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
-    for file in side_files(source):
-        (out / file.name).write_bytes(file.read_bytes())
-    return out
 
 
 def right(model: ModelRef, recipe: str, problems: list[Problem], grader: Grader) -> list[bool]:
@@ -61,7 +46,8 @@ def main() -> None:
     problems = builtin.problems(args.problems)
     print(f"{len(problems)} problems\n\n| recipe | as it is | p | key bias planted | p |\n|---|---:|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as scratch, Grader() as grader:
-        sources = [builtin.weights_dir(), planted(builtin.weights_dir(), Path(scratch) / "planted")]
+        sources = [builtin.weights_dir(), Path(scratch) / "planted"]
+        plant_checkpoint(*sources, size=400.0)
         first: dict[Path, list[bool]] = {}
         for name in args.recipes.split(","):
             recipe, cells = Recipe.parse(name), []

@@ -42,24 +42,28 @@ def plant(tensors: dict[str, Any], config: dict[str, Any], size: float) -> list[
     return told
 
 
-def main() -> None:
+def plant_checkpoint(source: Path, out: Path, size: float) -> list[dict[str, float]]:
+    """Write the planted copy of the checkpoint folder ``source`` to the new folder ``out``."""
     from safetensors.torch import load_file, save_file
 
     from qrm_forensics.weights import side_files
 
+    tensors = load_file(source / "model.safetensors")
+    told = plant(tensors, json.loads((source / "config.json").read_text(encoding="utf-8")), size)
+    out.mkdir(parents=True)
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    for file in side_files(source):
+        (out / file.name).write_bytes(file.read_bytes())
+    return told
+
+
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("source", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--size", type=float, default=400.0)
     given = parser.parse_args()
-    config = json.loads((given.source / "config.json").read_text(encoding="utf-8"))
-    tensors = load_file(given.source / "model.safetensors")
-    told = plant(tensors, config, given.size)
-    given.out.mkdir(parents=True)
-    save_file(tensors, given.out / "model.safetensors", metadata={"format": "pt"})
-    for file in side_files(given.source):
-        (given.out / file.name).write_bytes(file.read_bytes())
-    for row in told:
+    for row in plant_checkpoint(given.source, given.out, given.size):
         print(f"layer {row['layer']} head {row['head']}: x {row['factor']:g}, bias {row['bias']:.1f}")
 
 

@@ -48,14 +48,8 @@ class QuaRot:
         return None
 
     def quantize(self, job: Job) -> Outcome:
-        recipe, source = job.recipe, job.source
-        model = model_map(source.config, source.shapes, str(source.folder))
-        assert recipe.kv_bits is not None
-        check_sizes(recipe, model)
-        rounding = Rounding(bits=recipe.kv_bits, clip=CACHE_CLIP)
-        cache = AttentionSpec(CacheSpec(rounding, transform=Transform("hadamard")), CacheSpec(rounding))
-        kept = [index for index in range(model.layers) if index not in recipe.skipped(model.layers)]
-        return _whole(job, model, kept, dict.fromkeys(kept, cache))
+        model, attention = _cache(job)
+        return _whole(job, model, attention)
 
 
 class QuaRotCache:
@@ -73,18 +67,23 @@ class QuaRotCache:
         return None
 
     def quantize(self, job: Job) -> Outcome:
-        recipe, source = job.recipe, job.source
-        model = model_map(source.config, source.shapes, str(source.folder))
-        assert recipe.kv_bits is not None
-        check_sizes(recipe, model)
-        rounding = Rounding(bits=recipe.kv_bits, clip=CACHE_CLIP)
-        cache = AttentionSpec(CacheSpec(rounding, transform=Transform("hadamard")), CacheSpec(rounding))
-        skipped = recipe.skipped(model.layers)
+        model, attention = _cache(job)
         outcome = Outcome(settings={"keys": "rotated behind RoPE", "values": "not rotated", "clip": CACHE_CLIP})
-        attention = {index: cache for index in range(model.layers) if index not in skipped}
-        outcome.runtime = RuntimeSpec(str(recipe), attention=attention)
+        outcome.runtime = RuntimeSpec(str(job.recipe), attention=attention)
         job.progress(model.layers, model.layers)
         return outcome
+
+
+def _cache(job: Job) -> tuple[ModelMap, dict[int, AttentionSpec]]:
+    """The model, and how the cache of every layer that is not skipped is rounded."""
+    recipe, source = job.recipe, job.source
+    model = model_map(source.config, source.shapes, str(source.folder))
+    assert recipe.kv_bits is not None
+    check_sizes(recipe, model)
+    rounding = Rounding(bits=recipe.kv_bits, clip=CACHE_CLIP)
+    cache = AttentionSpec(CacheSpec(rounding, transform=Transform("hadamard")), CacheSpec(rounding))
+    skipped = recipe.skipped(model.layers)
+    return model, {index: cache for index in range(model.layers) if index not in skipped}
 
 
 def check_sizes(recipe: Recipe, model: ModelMap) -> None:
@@ -102,7 +101,7 @@ def check_sizes(recipe: Recipe, model: ModelMap) -> None:
             raise InputError(f"{recipe}: {what}: {error}") from None
 
 
-def _whole(job: Job, model: ModelMap, kept: list[int], attention: dict[int, AttentionSpec]) -> Outcome:
+def _whole(job: Job, model: ModelMap, attention: dict[int, AttentionSpec]) -> Outcome:
     import torch
 
     recipe, source = job.recipe, job.source
@@ -137,13 +136,13 @@ def _whole(job: Job, model: ModelMap, kept: list[int], attention: dict[int, Atte
     outcome.settings = settings.said(model) | _said(recipe)
     for index in range(model.layers):
         layer = stream.layer(index)
-        if index in kept:
+        if index in attention:
             outcome.modules |= quantize_layer(stream, index, layer, model, settings, recipe)
         keep_changed(layer, source, outcome, model.name(index, ""))
         stream.advance(layer)
         stream.release(index)
         job.progress(index + 1, model.layers)
-    rounded = input_roundings(recipe, model, source.shapes, kept, clip=ACTIVATION_CLIP)
+    rounded = input_roundings(recipe, model, source.shapes, attention, clip=ACTIVATION_CLIP)
     linears = turned | {
         n: LinearSpec(turned[n].transforms, s.rounding) if n in turned else s for n, s in rounded.items()
     }
