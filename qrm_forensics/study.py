@@ -44,11 +44,16 @@ class BenchmarkSpec(_Part):
 
 
 class BackendSpec(_Part):
-    """What generates the responses."""
+    """What generates the responses.
+
+    ``batch_size``: responses in flight (sequences of an engine, requests to a server); each backend has its own default.
+    ``device``: for backends that run on one.  ``options`` go to the backend as they are; :mod:`qrm_forensics.generate` lists them.
+    """
 
     name: str = "embedded"
-    batch_size: Annotated[int, Field(ge=1)] = 64
-    device: str = "auto"
+    batch_size: Annotated[int, Field(ge=1)] | None = None
+    device: str | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
 
 
 class CalibrationSpec(_Part):

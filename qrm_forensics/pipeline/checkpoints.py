@@ -1,0 +1,156 @@
+"""Checkpoints of a run, and single ones outside of any run."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qrm_forensics import builtin
+from qrm_forensics.errors import InputError
+from qrm_forensics.generate import Generator, get_generator
+from qrm_forensics.observing import Observer
+from qrm_forensics.pipeline.plan import model_folder
+from qrm_forensics.recipes import Preset, Recipe, Sampling
+from qrm_forensics.records import ModelRef, Request
+from qrm_forensics.store import write_text
+from qrm_forensics.study import CalibrationSpec
+
+if TYPE_CHECKING:
+    from qrm_forensics.quantize import Calibration
+
+#: The built-in model writes at most so many responses for calibration; its problem families are finite.
+OWN_TEXT_LIMIT = 1024
+
+
+def writes_own_text(spec: CalibrationSpec) -> bool:
+    """Whether the model is to write its own calibration text."""
+    return spec.path is None and spec.corpus == "responses"
+
+
+def own_text_only_of_builtin(source: Path, recipe: str) -> None:
+    if source != builtin.weights_dir():
+        raise InputError(
+            f"calibration: {recipe} needs the model's own responses; give a file with 'full_prompt' and "
+            "'generated_text', which gen-calib writes (only the built-in model writes its own without being asked), or name a corpus"
+        )
+
+
+def quantize_one(
+    model: str, recipe: Recipe, out: Path, spec: CalibrationSpec, observer: Observer, real: str | None = None
+) -> ModelRef:
+    """One checkpoint, outside of any run; ``model`` is ``builtin`` or a Hugging Face folder, ``real`` the format of a real one."""
+    from qrm_forensics.quantize import quantize, refuse
+    from qrm_forensics.quantize.export import packed_format
+
+    source = model_folder(model)
+    reason = refuse(recipe)
+    if reason:
+        raise InputError(f"recipe {recipe}: {reason}")
+    if real is not None:
+        packed_format(real, recipe)
+    if not recipe.quantized:
+        return quantize(source, recipe, out)
+    own_text = _own_text_file(source, out, spec)
+    return make_checkpoint(source, recipe, out, spec, own_text, get_generator("embedded"), observer, real)
+
+
+def quantize_external(
+    model: str, name: str, out: Path, spec: CalibrationSpec, observer: Observer, python: str | None = None
+) -> ModelRef:
+    """One checkpoint by another library (``external:…``), which runs in the environment of ``python``."""
+    from qrm_forensics.quantize import external
+
+    source = model_folder(model)
+    arm = external.arm(name)
+    interpreter = external.interpreter(arm, python)
+    calibration = None
+    if arm.calibrated:
+        backend, own_text = get_generator("embedded"), _own_text_file(source, out, spec)
+        calibration = _calibration(source, arm.recipe, "fixed", spec, own_text, backend, observer)
+    observer.begin("quantize", arm.recipe, 1)
+    made = external.run(arm, interpreter, source, out, calibration)
+    observer.advance()
+    observer.end()
+    return made
+
+
+def _own_text_file(source: Path, out: Path, spec: CalibrationSpec) -> Path:
+    """Named by what it depends on, so that another model's text, or a shorter one, is never taken for it."""
+    from qrm_forensics.quantize import content_hash
+
+    return out.parent / f"{out.name}.calibration-{spec.samples}-{content_hash(source)[:8]}.jsonl"
+
+
+def _calibration(
+    source: Path,
+    recipe: str,
+    preset: Preset,
+    spec: CalibrationSpec,
+    own_text: Path,
+    backend: Generator,
+    observer: Observer,
+) -> Calibration:
+    from qrm_forensics.quantize.calibration import calibration_for
+
+    text = Path(spec.path) if spec.path is not None else None
+    if writes_own_text(spec):
+        text = own_text
+        if not own_text.is_file():
+            _write_own_text(source, recipe, own_text, spec.samples, backend, observer)
+    method = recipe if recipe.startswith("external:") else Recipe.parse(recipe).method
+    return calibration_for(spec, text, source, method, preset)
+
+
+def make_checkpoint(
+    source: Path,
+    recipe: Recipe,
+    out: Path,
+    spec: CalibrationSpec,
+    own_text: Path,
+    backend: Generator,
+    observer: Observer,
+    real: str | None = None,
+) -> ModelRef:
+    from qrm_forensics.quantize import content_hash, needs_calibration, quantize, refuse
+
+    if not recipe.quantized:
+        return ModelRef(str(source), None, str(recipe), content_hash(source), "original")
+    reason = refuse(recipe)
+    if reason:
+        raise InputError(f"recipe {recipe}: {reason}")
+    calibration = None
+    if needs_calibration(recipe):
+        calibration = _calibration(source, str(recipe), recipe.preset, spec, own_text, backend, observer)
+    seen = 0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal seen
+        if seen == 0:
+            observer.begin("quantize", str(recipe), total)
+        observer.advance(done - seen)
+        seen = done
+
+    made = quantize(source, recipe, out, calibration, progress=progress, real=real)
+    if seen:
+        observer.end()
+    return made
+
+
+def _write_own_text(
+    source: Path, recipe: str, target: Path, count: int, backend: Generator, observer: Observer
+) -> None:
+    """The built-in model's own reasoning on training-side problems, in the layout of the paper's repository."""
+    own_text_only_of_builtin(source, recipe)
+    problems = builtin.calibration_problems(min(count, OWN_TEXT_LIMIT))
+    observer.begin("calibrate", "the model writes its own calibration text", len(problems))
+    rows: dict[str, dict[str, str]] = {}
+    with backend.open(ModelRef(str(source), None, "bf16", None, "original")) as session:
+        sampling = Sampling(max_new_tokens=builtin.MAX_NEW_TOKENS)
+        for trace in session.sample([Request("calibration", p, 0, 42) for p in problems], sampling):
+            if trace.text is None:
+                raise InputError(f"calibration: {trace.problem_id} could not be generated: {trace.error}")
+            rows[trace.problem_id] = {"full_prompt": trace.prompt, "generated_text": trace.text}
+            observer.advance()
+    write_text(target, "".join(json.dumps(rows[p.id], ensure_ascii=False) + "\n" for p in problems))
+    observer.end()

@@ -1,0 +1,160 @@
+"""What a study has to become: problems, variants, and what identifies the request."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from qrm_forensics import builtin
+from qrm_forensics.benchmarks.datasets import load_dataset
+from qrm_forensics.errors import InputError
+from qrm_forensics.recipes import Recipe
+from qrm_forensics.records import Kind, Problem, Request, Variant
+from qrm_forensics.store import hash_of
+from qrm_forensics.study import Study
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a study has to become: problems, variants and the sources of the variants.
+
+    ``problems`` are those of the whole benchmarks; ``limits`` says how many of each are asked.
+    """
+
+    study: Study
+    problems: tuple[Problem, ...]
+    limits: dict[str, int]
+    variants: tuple[Variant, ...]
+    sources: dict[str, Path]
+    recipes: dict[str, Recipe]
+    baseline: str
+
+    def benchmarks(self) -> list[str]:
+        return list(dict.fromkeys(p.benchmark for p in self.problems))
+
+    def requests(self, variant: str, benchmark: str) -> list[Request]:
+        """Every planned sample of one cell, problem by problem."""
+        sampling = self.study.sampling
+        asked = [p for p in self.problems if p.benchmark == benchmark][: self.limits[benchmark]]
+        return [
+            Request(variant, problem, sample, seed)
+            for problem in asked
+            for seed in sampling.seeds
+            for sample in range(sampling.samples)
+        ]
+
+
+def make_plan(study: Study) -> Plan:
+    """Resolve names to folders and problems.  Raises InputError before anything is computed."""
+    sources = {name: model_folder(name) for name in study.models}
+    several = len(study.models) > 1
+    variants, variant_sources, recipes = [], {}, {}
+    ordered = sorted(study.recipes, key=lambda r: r != study.baseline)
+    for name, folder in sources.items():
+        model = builtin.MODEL_NAME if name == builtin.NAME else folder.resolve().name
+        for recipe in ordered:
+            identity = f"{model}--{recipe}" if several else str(recipe)
+            if identity in variant_sources:
+                raise InputError(f"models: two folders are called {model!r}; rename one of them")
+            variants.append(Variant(identity, model, str(recipe), recipe.quant_shards))
+            variant_sources[identity] = folder
+            recipes[identity] = recipe
+    problems: list[Problem] = []
+    limits: dict[str, int] = {}
+    for spec in study.benchmarks:
+        if spec.name == builtin.NAME:
+            strangers = [name for name in study.models if name != builtin.NAME]
+            if strangers:
+                raise InputError(
+                    f"benchmarks: the prompts of 'builtin' are in the built-in model's own chat format, so {strangers[0]!r} "
+                    "cannot answer them; give that model a benchmark with a path"
+                )
+            if spec.path is not None:
+                raise InputError(
+                    "benchmarks: 'builtin' comes with the package and takes no path; give yours another name"
+                )
+            whole = builtin.problems(builtin.BENCHMARK_SIZE)
+        elif spec.path is None:
+            raise InputError(f"benchmarks: {spec.name} needs a path to a JSON Lines file with 'problem' and 'answer'")
+        else:
+            whole = _file_problems(spec.name, Path(spec.path), list(sources.values()))
+        if whole[0].benchmark in limits:
+            raise InputError(f"benchmarks: two are called {whole[0].benchmark!r}; rename one of them")
+        problems += whole
+        limits[whole[0].benchmark] = spec.limit or len(whole)
+    baseline = next(v.id for v in variants if recipes[v.id] == study.baseline)
+    return Plan(study, tuple(problems), limits, tuple(variants), variant_sources, recipes, baseline)
+
+
+def model_folder(name: str) -> Path:
+    """The checkpoint folder that ``name`` means: ``builtin``, or a Hugging Face folder.  Raises InputError for others."""
+    if name == builtin.NAME:
+        return builtin.weights_dir()
+    folder = Path(name).expanduser()
+    if not (folder / "config.json").is_file():
+        raise InputError(f"models: {name!r} is neither 'builtin' nor a Hugging Face folder with a config.json")
+    return folder
+
+
+def _file_problems(name: str, path: Path, models: Sequence[Path]) -> list[Problem]:
+    from qrm_forensics.generate.prompts import math_prompts
+
+    problems = load_dataset(path).problems
+    prompts = math_prompts(models, [p.question for p in problems])
+    return [
+        Problem(name, p.id, p.question, prompt, p.answer, Kind.MATH, p.subject, p.level)
+        for p, prompt in zip(problems, prompts, strict=True)
+    ]
+
+
+def request_of(plan: Plan) -> dict[str, object]:
+    """What identifies a run: the study and the content of all that it names, not the machine."""
+    from qrm_forensics.quantize import content_hash, quantizer_version, side_files_hash
+
+    folders = dict.fromkeys(plan.sources.values())
+    backend = plan.study.backend
+    # How many responses are in flight, and where, changes nothing but rounding noise; another engine or dtype is another run.
+    # The built-in backend as it is has no entry: runs that were begun before there were others can be finished.
+    engine = {} if backend.name == "embedded" and not backend.options else {"backend": [backend.name, backend.options]}
+    return {
+        "kind": "run",
+        **engine,
+        "study": plan.study.model_dump(mode="json", exclude={"languages", "backend"}),
+        "problems": hash_of([asdict(p) for p in plan.problems]),
+        "sources": {str(i): [content_hash(f), side_files_hash(f)] for i, f in enumerate(folders)},
+        "quantizers": {str(recipe): quantizer_version(recipe) for recipe in plan.study.recipes},
+        "calibration": _calibration_hash(plan),
+    }
+
+
+def _calibration_hash(plan: Plan) -> str | None:
+    """Of the file, or of all files in a folder that some recipe is calibrated on; None where none is named."""
+    from qrm_forensics.quantize import needs_calibration
+    from qrm_forensics.quantize.calibration import calibration_files
+    from qrm_forensics.quantize.corpora import files_hash
+
+    spec = plan.study.calibration
+    if spec.path is None:
+        return None
+    if not Path(spec.path).is_dir():
+        return _file_hash(Path(spec.path))
+    found: dict[Path, None] = {}
+    for identity, recipe in plan.recipes.items():
+        if recipe.quantized and needs_calibration(recipe):
+            found |= dict.fromkeys(calibration_files(spec, plan.sources[identity], recipe.method, recipe.preset))
+    return files_hash(sorted(found))
+
+
+def _file_hash(path: Path) -> str:
+    try:
+        with path.open("rb") as handle:
+            return hashlib.file_digest(handle, "sha256").hexdigest()
+    except OSError as error:
+        raise InputError(f"calibration: {path} cannot be read ({error.strerror}); check the path") from error
+
+
+def default_out(runs: Path, study: Study, request: dict[str, object]) -> Path:
+    """The folder of a request under ``runs``: the same request finds the same folder again."""
+    return runs / f"{study.name}-{hash_of(request)[:8]}"
