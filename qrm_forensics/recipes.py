@@ -221,3 +221,52 @@ class Sampling(BaseModel):
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must be one or more different numbers, got {list(self.seeds)}")
         return self
+
+
+_THINKING = re.compile(r"(?P<kind>suppress|extend-to|extend)-(?P<n>[1-9]\d{0,6})(?P<final>\+final)?")
+
+
+class Thinking(BaseModel):
+    """How long a model is made to think (budget forcing, arXiv 2501.19393, as in arXiv 2504.04823 section 4.3).
+
+    Written ``free``; ``suppress-64``: after 64 thinking tokens ``</think>`` is written for the model; ``suppress-64+final``:
+    and "Final Answer:" behind it; ``extend-2``: the first two times that it closes its thinking, "Wait" is written instead;
+    ``extend-to-512``: as long as it has thought for fewer than 512 tokens.  ``Thinking.parse(str(t)) == t``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["free", "suppress", "extend", "extend-to"] = "free"
+    n: Annotated[int, Field(ge=0)] = 0
+    final: bool = False
+
+    def __str__(self) -> str:
+        return "free" if self.kind == "free" else f"{self.kind}-{self.n}" + "+final" * self.final
+
+    @classmethod
+    def parse(cls, text: str) -> Thinking:
+        """Read a mode; raises RecipeError that says what there is."""
+        match = _THINKING.fullmatch(text.strip())
+        if text.strip() == "free":
+            return cls()
+        if match is None or (match["final"] and match["kind"] != "suppress"):
+            raise RecipeError(
+                f"thinking {text!r}: expected free, suppress-64, suppress-64+final, extend-1 (once more) or extend-to-512"
+            )
+        return cls.model_validate({"kind": match["kind"], "n": int(match["n"]), "final": match["final"] is not None})
+
+
+def variant_name(base: str, thinking: Thinking) -> str:
+    """What a checkpoint is called when it thinks as ``thinking`` says: ``awq-w3g128@suppress-64``, freely just ``awq-w3g128``."""
+    return base if thinking.kind == "free" else f"{base}@{thinking}"
+
+
+def thinking_of(variant: str) -> tuple[str, Thinking]:
+    """The checkpoint and the mode that :func:`variant_name` made a variant's name from."""
+    base, at, mode = variant.rpartition("@")
+    if not at or not base or mode == "free":
+        return variant, Thinking()
+    try:
+        return base, Thinking.parse(mode)
+    except RecipeError:
+        return variant, Thinking()

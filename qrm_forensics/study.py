@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from qrm_forensics.errors import InputError
-from qrm_forensics.recipes import Recipe, Sampling
+from qrm_forensics.recipes import Recipe, Sampling, Thinking
 
 #: What calibration text is made of, see :mod:`qrm_forensics.quantize.corpora`.
 Corpus = Literal["responses", "wikitext2", "wikitext2-test", "pile-val", "file"]
@@ -91,8 +91,17 @@ class CalibrationSpec(_Part):
         return self
 
 
+class LatencySpec(_Part):
+    """A pass of its own that measures time: one response in flight, the first ``problems`` of each benchmark."""
+
+    problems: Annotated[int, Field(ge=1)] = 8
+
+
 class Study(_Part):
-    """One study: every model × recipe answers every benchmark."""
+    """One study: every model × recipe answers every benchmark, and does so once more under every way of thinking.
+
+    ``thinking``: modes of :class:`~qrm_forensics.recipes.Thinking`, ``free`` always among them; the baseline thinks freely.
+    """
 
     name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$")]
     models: Annotated[tuple[str, ...], Field(min_length=1)]
@@ -103,6 +112,25 @@ class Study(_Part):
     calibration: CalibrationSpec = CalibrationSpec()
     baseline: Recipe = Recipe(method="bf16")
     languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en", "ko")
+    thinking: tuple[Thinking, ...] = (Thinking(),)
+    latency: LatencySpec | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Younger keys are left out where they say nothing, so that runs that were begun before them can be finished."""
+        written = handler(self)
+        for key, nothing in (("thinking", (Thinking(),)), ("latency", None)):
+            if getattr(self, key) == nothing:
+                written.pop(key, None)
+        return written
+
+    @field_validator("thinking", mode="before")
+    @classmethod
+    def _read_thinking(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        read = tuple(Thinking.parse(item) if isinstance(item, str) else item for item in value)
+        return read if Thinking() in read else (Thinking(), *read)
 
     @field_validator("recipes", "baseline", mode="before")
     @classmethod
@@ -119,10 +147,14 @@ class Study(_Part):
             ("recipes", [str(r) for r in self.recipes]),
             ("models", list(self.models)),
             ("benchmarks", [b.name for b in self.benchmarks]),
+            ("thinking", [str(t) for t in self.thinking]),
         ):
             repeated = sorted({v for v in values if values.count(v) > 1})
             if repeated:
                 raise ValueError(f"{what}: {', '.join(repeated)} is there more than once")
+        limit = self.sampling.max_new_tokens
+        if beyond := next((t for t in self.thinking if t.kind in ("suppress", "extend-to") and t.n >= limit), None):
+            raise ValueError(f"thinking: {beyond} leaves no token for the answer; max_new_tokens is {limit}")
         if self.baseline not in self.recipes:
             raise ValueError(f"baseline {self.baseline} is not one of the recipes; add it to recipes, or name another")
         return self
