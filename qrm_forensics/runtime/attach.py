@@ -82,10 +82,10 @@ def attach(model: nn.Module, spec: RuntimeSpec, tensors: Tensors) -> Attached:
     Raises InputError where the description names a module that the model does not have.
     """
     made = Attached([], [])
-    side = _Side(tensors)
+    side, latest = _Side(tensors), _Latest()
     for name, linear in spec.linears.items():
         module = _module(model, name, spec)
-        made.handles.append(module.register_forward_pre_hook(_input_hook(linear, side)))
+        made.handles.append(module.register_forward_pre_hook(_input_hook(linear, side, latest)))
     layers = _module(model, "model.layers", spec)
     for index, attention in spec.attention.items():
         if index >= len(layers):
@@ -115,10 +115,10 @@ class _Side:
         self._tensors = dict(tensors)
         self._there: dict[tuple[str, str], Tensor] = {}
 
-    def of(self, names: Mapping[str, str], like: Tensor) -> dict[str, Tensor]:
-        """name in the file -> tensor, float32, on the device of ``like``."""
+    def of(self, spec: LinearSpec | CacheSpec, like: Tensor) -> dict[str, Tensor]:
+        """What ``spec`` names: name in the file -> tensor, float32, on the device of ``like``."""
         found = {}
-        for name in names.values():
+        for name in spec.tensor_names():
             key = (name, str(like.device))
             if key not in self._there:
                 self._there[key] = self._tensors[name].to(like.device).float()
@@ -129,13 +129,16 @@ class _Side:
 def _input_hook(spec: LinearSpec, side: _Side) -> Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]:
     def change(_module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         x = arguments[0]
-        for transform in spec.transforms:
-            x = apply(transform, x, side.of(transform.tensors, x))
-        if spec.rounding is not None:
-            x = fake_quantize(x, spec.rounding, side.of(spec.rounding.tensors, x))
-        return (x, *arguments[1:])
+        return (change_input(x, spec, side.of(spec, x)), *arguments[1:])
 
     return change
+
+
+def change_input(x: Tensor, spec: LinearSpec, tensors: Tensors) -> Tensor:
+    """The input of a linear as its product sees it; ``tensors`` are those that ``spec`` names, on the device of ``x``."""
+    for transform in spec.transforms:
+        x = apply(transform, x, tensors)
+    return x if spec.rounding is None else fake_quantize(x, spec.rounding, tensors)
 
 
 def apply(transform: Transform, x: Tensor, tensors: Tensors, *, inverse: bool = False) -> Tensor:
@@ -163,13 +166,13 @@ def apply(transform: Transform, x: Tensor, tensors: Tensors, *, inverse: bool = 
     return parts.flatten(-2).to(x.dtype)
 
 
-def round_cache(states: Tensor, spec: CacheSpec, side: _Side) -> Tensor:
-    """Keys or values [batch, kv heads, tokens, head dim] as a cache would give them back."""
+def round_cache(states: Tensor, spec: CacheSpec, tensors: Tensors) -> Tensor:
+    """Keys or values [..., head dim] as a cache would give them back."""
     if spec.transform is not None:
-        states = apply(spec.transform, states, side.of(spec.transform.tensors, states))
-    states = fake_quantize(states, spec.rounding, side.of(spec.rounding.tensors, states))
+        states = apply(spec.transform, states, tensors)
+    states = fake_quantize(states, spec.rounding, tensors)
     if spec.transform is not None:
-        states = apply(spec.transform, states, side.of(spec.transform.tensors, states), inverse=True)
+        states = apply(spec.transform, states, tensors, inverse=True)
     return states
 
 
@@ -186,7 +189,7 @@ def _round_keys_early(block: Any, spec: CacheSpec, side: _Side, made: Attached) 
     def change(_module: Any, _arguments: Any, output: Tensor) -> Tensor:
         # the norm's output has an axis of heads, the linear's has not
         flat = output.flatten(-2) if output.dim() == 4 else output
-        rounded = fake_quantize(flat, spec.rounding, side.of(spec.rounding.tensors, flat))
+        rounded = fake_quantize(flat, spec.rounding, side.of(spec, flat))
         if bias is not None:
             rounded = rounded + bias.to(rounded.device, rounded.dtype)
         return rounded.reshape(output.shape)
@@ -202,9 +205,9 @@ class _RoundingCache:
 
     def update(self, keys: Tensor, values: Tensor, *arguments: Any, **named: Any) -> tuple[Tensor, Tensor]:
         if self._keys is not None:
-            keys = round_cache(keys, self._keys, self._side)
+            keys = round_cache(keys, self._keys, self._side.of(self._keys, keys))
         if self._values is not None:
-            values = round_cache(values, self._values, self._side)
+            values = round_cache(values, self._values, self._side.of(self._values, values))
         if self._cache is None:
             return keys, values
         kept: tuple[Tensor, Tensor] = self._cache.update(keys, values, *arguments, **named)

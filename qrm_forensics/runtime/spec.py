@@ -79,6 +79,9 @@ class LinearSpec:
     transforms: tuple[Transform, ...] = ()
     rounding: Rounding | None = None
 
+    def tensor_names(self) -> frozenset[str]:
+        return _names(*self.transforms, self.rounding)
+
 
 @dataclass(frozen=True, slots=True)
 class CacheSpec:
@@ -92,6 +95,13 @@ class CacheSpec:
     position: Literal["before_rope", "after_rope"] = "after_rope"
     before_bias: bool = False
     transform: Transform | None = None
+
+    def tensor_names(self) -> frozenset[str]:
+        return _names(self.rounding, self.transform)
+
+
+def _names(*parts: Rounding | Transform | None) -> frozenset[str]:
+    return frozenset(name for part in parts if part is not None for name in part.tensors.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +150,10 @@ class RuntimeSpec:
 
     def tensor_names(self) -> frozenset[str]:
         """Every side tensor that is referred to."""
-        found: set[str] = set()
-        for linear in self.linears.values():
-            parts: list[Rounding | Transform | None] = [*linear.transforms, linear.rounding]
-            found |= {name for part in parts if part is not None for name in part.tensors.values()}
+        parts: list[LinearSpec | CacheSpec | None] = [*self.linears.values()]
         for attention in self.attention.values():
-            for cache in (attention.keys, attention.values):
-                if cache is not None:
-                    found |= set(cache.rounding.tensors.values())
-                    found |= set(cache.transform.tensors.values()) if cache.transform is not None else set()
-        return frozenset(found)
+            parts += [attention.keys, attention.values]
+        return frozenset(name for part in parts if part is not None for name in part.tensor_names())
 
 
 def _transform(value: Mapping[str, Any]) -> Transform:
