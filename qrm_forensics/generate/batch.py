@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qrm_forensics.generate.admission import admit, decode
 from qrm_forensics.generate.sampling import choose, sequence_key, statistics
 from qrm_forensics.generate.slots import Masks, SlotCache, rounded
 from qrm_forensics.generate.traces import error_trace, trace_of
@@ -99,31 +100,10 @@ class Batch:
     def _prepare(self, request: Request) -> _Sequence | Trace:
         """The request as a sequence, or as the error trace that says why it cannot be one."""
         started = time.perf_counter()
-        try:
-            ids = self._tokenizer.encode(request.problem.prompt, add_special_tokens=False)
-        except (TypeError, ValueError) as error:  # for example a lone surrogate
-            return error_trace(request, f"the prompt cannot be tokenised: {error}")
-        bos = self._tokenizer.bos_token_id
-        if not ids:
-            return error_trace(request, "the prompt is empty")
-        if bos is not None and ids[:2] == [bos, bos]:
-            return error_trace(
-                request,
-                f"the prompt begins with {self._tokenizer.bos_token} twice; the chat template writes it already, "
-                "so leave it out of the prompt text",
-            )
-        limit, note = self._sampling.max_new_tokens, None
-        if self._max_length is not None:
-            room = self._max_length - len(ids)
-            if room < 1:
-                return error_trace(
-                    request,
-                    f"the prompt has {len(ids)} tokens, which leaves no room in the model's {self._max_length}",
-                )
-            if room < limit:
-                limit = room
-                note = f"stopped at the model's maximum length of {self._max_length} tokens, before max_new_tokens"
-        return _Sequence(request, ids, limit, note, started)
+        made = admit(request, self._tokenizer, self._max_length, self._sampling.max_new_tokens)
+        if isinstance(made, Trace):
+            return made
+        return _Sequence(request, made.prompt_ids, made.limit, made.note, started)
 
     def _admit(self, admitted: list[_Sequence]) -> None:
         first = len(self._seated)
@@ -237,7 +217,7 @@ class Batch:
         ids: list[int] = self._tokens[slot, :count].tolist()
         return trace_of(
             sequence.request,
-            self._text(ids[:-1] if stopped else ids),
+            decode(self._tokenizer, ids[:-1] if stopped else ids),
             Finish.STOP if stopped else Finish.LENGTH,
             token_ids=ids,
             logprobs=self._logprobs[slot, :count].tolist(),
@@ -253,10 +233,6 @@ class Batch:
         return error_trace(
             self._seated[slot].request, f"the model's output is not finite (NaN or infinity) at generated token {step}"
         )
-
-    def _text(self, ids: list[int]) -> str:
-        text: str = self._tokenizer.decode(ids, skip_special_tokens=False, clean_up_tokenization_spaces=False)
-        return text
 
     def _leave(self, slot: int, *, wipe: bool) -> None:
         """Free a slot; the last one in use moves into it."""

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from qrm_forensics.errors import EnvironmentMissing, InputError, missing_extra
+from qrm_forensics.generate.admission import end_tokens
 from qrm_forensics.recipes import Sampling
 from qrm_forensics.records import ModelRef, Request, Trace
 from qrm_forensics.tokenizer import load_tokenizer
@@ -83,7 +84,7 @@ class EmbeddedSession:
         self._network = network
         self._tokenizer = tokenizer
         self._batch_size = batch_size
-        self._eos = _eos_ids(network, tokenizer, path)
+        self._eos = end_tokens((network.generation_config, network.config, tokenizer), path)
         self._batch: Batch | None = None
 
     @property
@@ -106,12 +107,3 @@ class EmbeddedSession:
 
         self._batch = Batch(self._network, self._tokenizer, self._eos, self._batch_size, sampling)
         return self._batch.run(requests)
-
-
-def _eos_ids(network: Any, tokenizer: Any, path: str) -> frozenset[int]:
-    """The end tokens: those of the generation config, else of the config, else of the tokenizer."""
-    for source in (network.generation_config, network.config, tokenizer):
-        eos = getattr(source, "eos_token_id", None)
-        if eos is not None:
-            return frozenset([eos] if isinstance(eos, int) else eos)
-    raise InputError(f"{path} names no end token; set eos_token_id in its generation_config.json")

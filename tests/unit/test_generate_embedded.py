@@ -18,7 +18,8 @@ from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast  # noqa: 
 
 from qrm_forensics.errors import EnvironmentMissing, InputError  # noqa: E402
 from qrm_forensics.generate import get_generator, noise_floor  # noqa: E402
-from qrm_forensics.generate.embedded import EmbeddedSession, _eos_ids  # noqa: E402
+from qrm_forensics.generate.admission import end_tokens  # noqa: E402
+from qrm_forensics.generate.embedded import EmbeddedSession  # noqa: E402
 from qrm_forensics.recipes import Sampling  # noqa: E402
 from qrm_forensics.records import Finish, Kind, ModelRef, Problem, Request, Trace  # noqa: E402
 from qrm_forensics.tokenizer import load_tokenizer  # noqa: E402
@@ -283,7 +284,7 @@ def test_end_tokens_are_those_of_the_generation_config_else_of_the_config(tiny: 
     ends = {(t.token_ids or [])[-1] for t in made.values() if t.finish is Finish.STOP}
     assert ends <= {258}
     assert any(set(t.token_ids or []) & set(EOS[2:]) for t in made.values())
-    nothing = SimpleNamespace(generation_config=SimpleNamespace(), config=SimpleNamespace(eos_token_id=None))
-    assert _eos_ids(nothing, SimpleNamespace(eos_token_id=7), "m") == {7}
+    nothing = (SimpleNamespace(), SimpleNamespace(eos_token_id=None))
+    assert end_tokens((*nothing, SimpleNamespace(eos_token_id=7)), "m") == {7}
     with pytest.raises(InputError, match="m names no end token"):
-        _eos_ids(nothing, SimpleNamespace(eos_token_id=None), "m")
+        end_tokens(nothing, "m")
