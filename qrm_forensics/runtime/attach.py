@@ -126,10 +126,22 @@ class _Side:
         return found
 
 
-def _input_hook(spec: LinearSpec, side: _Side) -> Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]:
+@dataclass(slots=True)
+class _Latest:
+    """What the last linear was given and what became of it: queries, keys and values, or gate and up, have one input."""
+
+    given: Tensor | None = None
+    spec: LinearSpec | None = None
+    made: Tensor | None = None
+
+
+def _input_hook(spec: LinearSpec, side: _Side, latest: _Latest) -> Callable[[Any, tuple[Any, ...]], tuple[Any, ...]]:
     def change(_module: Any, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         x = arguments[0]
-        return (change_input(x, spec, side.of(spec, x)), *arguments[1:])
+        if x is not latest.given or spec != latest.spec:
+            made = change_input(x, spec, side.of(spec, x))
+            latest.given, latest.spec, latest.made = x, spec, made
+        return (latest.made, *arguments[1:])
 
     return change
 
