@@ -1,0 +1,126 @@
+"""What linears and attention layers of vLLM do under a runtime description, by vLLM's own interfaces for quantization.
+
+The arithmetic is that of the transformers path (:mod:`qrm_forensics.runtime`); here is only where it happens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from vllm.model_executor.layers.linear import UnquantizedLinearMethod
+from vllm.model_executor.layers.quantization.kv_cache import BaseKVCacheMethod
+
+from qrm_forensics.errors import InputError
+from qrm_forensics.runtime.attach import change_input, round_cache
+from qrm_forensics.runtime.rounding import fake_quantize
+from qrm_forensics.runtime.spec import CacheSpec, LinearSpec
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+#: Values of ``kv_cache_dtype`` with which the cache keeps what it is given.
+_FAITHFUL = ("auto", "float32", "bfloat16", "float16")
+
+
+class SideTensors:
+    """Side tensors as buffers of a layer, where compilation and CUDA graphs look for them; float32, on the layer's device."""
+
+    def __init__(self, layer: nn.Module, tensors: Mapping[str, Tensor], *specs: LinearSpec | CacheSpec | None) -> None:
+        names = sorted({name for spec in specs if spec is not None for name in spec.tensor_names()})
+        self._buffers = {name: f"qrm_{number}" for number, name in enumerate(names)}
+        device = torch.empty(0).device  # vLLM builds models under the worker's
+        for name, buffer in self._buffers.items():
+            layer.register_buffer(buffer, tensors[name].to(device, torch.float32), persistent=False)
+
+    def of(self, layer: nn.Module) -> dict[str, Tensor]:
+        return {name: getattr(layer, buffer) for name, buffer in self._buffers.items()}
+
+
+class LinearMethod(UnquantizedLinearMethod):  # type: ignore[misc]
+    """A linear whose input is changed; of ``qkv_proj`` also the keys that it makes.
+
+    ``parts``: of every linear that vLLM has fused into this one, in the order of their rows.  Where they are not
+    all the same (FlatQuant learns how to clip the same input for each), every part has a product of its own.
+    """
+
+    def __init__(self, parts: Sequence[LinearSpec], keys: CacheSpec | None, tensors: Mapping[str, Tensor]) -> None:
+        super().__init__()
+        self._parts, self._keys, self._tensors = tuple(parts), keys, tensors
+        self._fused = all(part == parts[0] for part in parts)
+
+    def create_weights(
+        self, layer: nn.Module, input_size: int, output_sizes: list[int], *arguments: Any, **named: Any
+    ) -> None:
+        super().create_weights(layer, input_size, output_sizes, *arguments, **named)
+        self._sizes = list(output_sizes)
+        self._side = SideTensors(layer, self._tensors, *self._parts, self._keys)
+
+    def process_weights_after_loading(self, layer: nn.Module) -> None:
+        if self._fused:  # else the weight stays as it is, because packed for a CPU it has no parts
+            super().process_weights_after_loading(layer)
+        bias = getattr(layer, "bias", None)
+        if bias is not None and self._keys is not None and self._keys.before_bias:
+            q, k, v = bias.data.split(self._sizes)
+            # Keys are rounded without it: to take it off again would lose what a large bias hides.
+            layer.register_buffer("qrm_key_bias", k.clone(), persistent=False)
+            layer.register_buffer("qrm_other_bias", torch.cat((q, torch.zeros_like(k), v)), persistent=False)
+
+    def apply(self, layer: nn.Module, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        side = self._side.of(layer)
+        late = bias is not None and self._keys is not None and self._keys.before_bias
+        bias = layer.qrm_other_bias if late else bias
+        if self._fused:
+            out = super().apply(layer, change_input(x, self._parts[0], side), bias)
+        else:
+            out = self._by_parts(layer, x, bias, side)
+        if self._keys is None:
+            return out
+        q, k, v = out.split(self._sizes, dim=-1)
+        k = fake_quantize(k, self._keys.rounding, side)
+        if late:
+            k = k + layer.qrm_key_bias.to(k.dtype)
+        return torch.cat((q, k, v), dim=-1)
+
+    def _by_parts(self, layer: nn.Module, x: Tensor, bias: Tensor | None, side: Mapping[str, Tensor]) -> Tensor:
+        weights = layer.weight.split(self._sizes)
+        biases = (None,) * len(weights) if bias is None else bias.split(self._sizes)
+        turned: dict[Any, Tensor] = {}
+        made = []
+        for part, weight, some in zip(self._parts, weights, biases, strict=True):
+            key = repr(part.transforms)
+            if key not in turned:
+                turned[key] = change_input(x, LinearSpec(part.transforms), side)
+            given = change_input(turned[key], LinearSpec(rounding=part.rounding), side)
+            made.append(torch.nn.functional.linear(given, weight, some))
+        return torch.cat(made, dim=-1)
+
+
+class CacheMethod(BaseKVCacheMethod):  # type: ignore[misc]
+    """Keys behind RoPE and values, rounded on their way into attention and its cache: every token once."""
+
+    def __init__(
+        self, config: Any, keys: CacheSpec | None, values: CacheSpec | None, tensors: Mapping[str, Tensor]
+    ) -> None:
+        super().__init__(config)
+        self._keys, self._values, self._tensors = keys, values, tensors
+
+    def create_weights(self, layer: nn.Module) -> None:
+        """Raises InputError where vLLM's own cache would round what is rounded already."""
+        if layer.kv_cache_dtype not in _FAITHFUL:
+            raise InputError(f"kv_cache_dtype={layer.kv_cache_dtype}: this checkpoint rounds its own cache; use auto")
+        super().create_weights(layer)
+        self._side = SideTensors(layer, self._tensors, self._keys, self._values)
+        layer.register_forward_pre_hook(self._round)
+
+    def _round(self, layer: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+        query, key, value, *others = arguments
+        return (query, self._by_head(layer, key, self._keys), self._by_head(layer, value, self._values), *others)
+
+    def _by_head(self, layer: nn.Module, states: Tensor, spec: CacheSpec | None) -> Tensor:
+        """``states`` [tokens, kv heads x head dim]."""
+        if spec is None:
+            return states
+        heads = states.unflatten(-1, (-1, layer.head_size))
+        return round_cache(heads, spec, self._side.of(layer)).flatten(-2)
