@@ -69,7 +69,7 @@ def folder() -> Path:
     return (Path(cache) if cache else Path.home() / ".cache") / "qrm-forensics" / "code-tests"
 
 
-def to_gold(tests: CodeTests) -> str:
+def gold_of(tests: CodeTests) -> str:
     """The gold of a problem with these tests; a large set is written to ``folder()`` first."""
     text = json.dumps(
         {"inputs": list(tests.inputs), "outputs": list(tests.outputs), "fn_name": tests.fn_name},
@@ -90,10 +90,17 @@ def from_gold(gold: str) -> CodeTests:
     digest = value.get("sha256")
     if digest is not None:
         value = _parsed(_kept(str(digest)).decode("ascii"))
+    return from_record(value)
+
+
+def from_record(value: Any) -> CodeTests:
+    """The tests of an object with ``inputs``, ``outputs`` and ``fn_name``.  Raises InputError where it is not one."""
+    if not isinstance(value, dict):
+        raise InputError("code tests: expected an object with 'inputs', 'outputs' and 'fn_name'")
     inputs, outputs, fn_name = value.get("inputs"), value.get("outputs"), value.get("fn_name")
     if not (_texts(inputs) and _texts(outputs) and (fn_name is None or isinstance(fn_name, str))):
         raise InputError("code tests: 'inputs' and 'outputs' must be lists of texts, 'fn_name' a name or null")
-    return CodeTests(inputs, outputs, fn_name)
+    return CodeTests(inputs, outputs, fn_name or None)
 
 
 def about(gold: str) -> About:

@@ -11,121 +11,74 @@ import base64
 import binascii
 import json
 import pickletools
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
-from qrm_forensics.benchmarks.code_tests import CodeTests, inflate
-from qrm_forensics.benchmarks.json_records import at, refuse_pointer
+from qrm_forensics.benchmarks.code_tests import CodeTests, from_record, gold_of, inflate
+from qrm_forensics.benchmarks.datasets import ProblemIds, optional_field, text_field
+from qrm_forensics.benchmarks.items import Item, Rows
 from qrm_forensics.errors import InputError
 
-#: Releases of the data set: release_v5 is its first five files, v4_v5 the fourth and fifth.
-LATEST_RELEASE: Final = 6
+#: Problems of each version; release_v5 is the first five of them, v4_v5 the fourth and fifth.
+VERSIONS: Final = (400, 111, 101, 101, 167, 175)
 
-_SUBSET = re.compile(r"release_(?:v(?P<upto>\d)|latest)|v(?P<first>\d)(?:_v(?P<last>\d))?")
+_N: Final = range(1, len(VERSIONS) + 1)
+
+#: Name of a subset, as in the data set -> its first and last version.
+SUBSETS: Final = MappingProxyType(
+    {f"release_v{last}": (1, last) for last in _N}
+    | {"release_latest": (1, len(VERSIONS))}
+    | {f"v{first}": (first, first) for first in _N}
+    | {f"v{first}_v{last}": (first, last) for first in _N for last in _N if first < last}
+)
+
+#: The subset that the published evaluations of quantized reasoning models use.
+DEFAULT: Final = "v4_v5"
 
 #: What pickles of one string are made of: its opcodes in the protocols 0 to 5.
 _STRING_CODES: Final = {"UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"}
 _PLAIN_CODES: Final = {"PROTO", "FRAME", "MEMOIZE", "PUT", "BINPUT", "LONG_BINPUT", "STOP"}
 
 
-@dataclass(frozen=True, slots=True)
-class CodeProblem:
-    """One problem as LiveCodeBench states it.
-
-    ``starter_code`` is None where a program reads standard input.  ``date`` (of the
-    contest, ISO 8601) decides whether a model may have seen the problem.
-    """
-
-    id: str
-    title: str
-    question: str
-    starter_code: str | None
-    platform: str | None
-    difficulty: str | None
-    date: str | None
-    tests: CodeTests
+def files_of(subset: str) -> tuple[str, ...]:
+    """Names of the files of one of ``SUBSETS``."""
+    first, last = SUBSETS[subset]
+    return tuple(f"test{'' if version == 1 else version}.jsonl" for version in range(first, last + 1))
 
 
-def files_of(folder: Path, subset: str) -> list[Path]:
-    """The files of a subset such as ``v4_v5`` (the paper's), ``v6``, ``release_v5`` or ``release_latest``.
-
-    Raises InputError for an unknown subset and for files that are not there.
-    """
-    match = _SUBSET.fullmatch(subset)
-    if match is None:
-        raise InputError(f"subset {subset!r}: expected release_v1 to release_v{LATEST_RELEASE}, v5, or v4_v5")
-    if match["first"]:
-        first, last = int(match["first"]), int(match["last"] or match["first"])
-    else:
-        first, last = 1, int(match["upto"] or LATEST_RELEASE)
-    if not 1 <= first <= last <= LATEST_RELEASE:
-        raise InputError(f"subset {subset!r}: there are the versions 1 to {LATEST_RELEASE}, in ascending order")
-    files = [folder / f"test{'' if number == 1 else number}.jsonl" for number in range(first, last + 1)]
-    lost = [file.name for file in files if not file.is_file()]
-    if lost:
-        raise InputError(
-            f"{folder}: {', '.join(lost)} of subset {subset} is not there; download LiveCodeBench's "
-            "code_generation_lite into this folder"
-        )
-    return files
+def size_of(subset: str) -> int:
+    """How many problems one of ``SUBSETS`` has."""
+    first, last = SUBSETS[subset]
+    return sum(VERSIONS[first - 1 : last])
 
 
-def read_problems(path: Path) -> Iterator[CodeProblem]:
-    """The problems of one file, one at a time: a file has a gigabyte.  Raises InputError that names file and record."""
-    seen: set[str] = set()
-    for index, record in enumerate(_records(path)):
-        problem = _problem(record, at(path, index))
-        if problem.id in seen:
-            raise InputError(f"{at(path, index)}: question_id {problem.id!r} is there twice; download the file again")
-        seen.add(problem.id)
-        yield problem
-    if not seen:
-        raise InputError(f"{path}: holds no records; download it again")
+def read(rows: Rows) -> list[Item]:
+    """All problems; ``subject`` is the platform of the contest, ``level`` the difficulty.  Raises InputError that names the row."""
+    ids = ProblemIds()
+    return [_item(row, where, ids) for where, row in rows]
 
 
-def _records(path: Path) -> Iterator[dict[str, Any]]:
-    try:
-        with path.open("rb") as handle:
-            for index, line in enumerate(line for line in handle if line.strip()):
-                if index == 0:
-                    refuse_pointer(path, line)
-                try:
-                    record = json.loads(line)
-                except (ValueError, RecursionError) as error:
-                    raise InputError(
-                        f"{at(path, index)}: is not valid JSON ({error}); download the file again"
-                    ) from None
-                if not isinstance(record, dict):
-                    raise InputError(f"{at(path, index)}: is not an object; each line is one JSON object")
-                yield record
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+def _item(row: dict[str, Any], where: str, ids: ProblemIds) -> Item:
+    return Item(
+        id=ids.take(text_field(row, ("question_id",), where), where),
+        question=text_field(row, ("question_content",), where),
+        gold=gold_of(_tests(row, where)),
+        subject=optional_field(row, ("platform",), where),
+        level=optional_field(row, ("difficulty",), where),
+        starter_code=optional_field(row, ("starter_code",), where) or "",
+    )
 
 
-def _problem(record: dict[str, Any], where: str) -> CodeProblem:
-    cases = _cases(_text(record, "public_test_cases", where), "public_test_cases", where)
-    hidden = record.get("private_test_cases")
-    if hidden:
-        cases += decode_private(_text(record, "private_test_cases", where), where)
-    metadata = _json(_text(record, "metadata", where), f"{where}: 'metadata'") if record.get("metadata") else {}
+def _tests(row: dict[str, Any], where: str) -> CodeTests:
+    cases = _cases(text_field(row, ("public_test_cases",), where), "public_test_cases", where)
+    if row.get("private_test_cases"):
+        cases += decode_private(text_field(row, ("private_test_cases",), where), where)
+    metadata = _json(text_field(row, ("metadata",), where), f"{where}: 'metadata'") if row.get("metadata") else {}
     fn_name = metadata.get("func_name") if isinstance(metadata, dict) else None
     try:
-        tests = CodeTests([i for i, _ in cases], [o for _, o in cases], fn_name if fn_name else None)
+        return from_record({"inputs": [i for i, _ in cases], "outputs": [o for _, o in cases], "fn_name": fn_name})
     except InputError as error:
         raise InputError(f"{where}: {error}") from None
-    return CodeProblem(
-        id=_text(record, "question_id", where),
-        title=_optional(record, "question_title") or "",
-        question=_text(record, "question_content", where),
-        starter_code=_optional(record, "starter_code"),
-        platform=_optional(record, "platform"),
-        difficulty=_optional(record, "difficulty"),
-        date=_optional(record, "contest_date"),
-        tests=tests,
-    )
 
 
 def decode_private(text: str, where: str = "private_test_cases") -> list[tuple[str, str]]:
@@ -175,15 +128,3 @@ def _json(text: str, where: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where} is not valid JSON ({error}); download the file again") from None
-
-
-def _text(record: dict[str, Any], name: str, where: str) -> str:
-    value = record.get(name)
-    if not isinstance(value, str) or not value.strip():
-        raise InputError(f"{where}: no text {name!r}; a problem of LiveCodeBench has one")
-    return value
-
-
-def _optional(record: dict[str, Any], name: str) -> str | None:
-    value = record.get(name)
-    return value if isinstance(value, str) and value.strip() else None

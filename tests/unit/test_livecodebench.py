@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from qrm_forensics.benchmarks import code_tests
-from qrm_forensics.benchmarks.code_tests import CodeTests, about, from_gold, shown_gold, to_gold
-from qrm_forensics.benchmarks.livecodebench import decode_private, files_of, read_problems
+from qrm_forensics.benchmarks.code_tests import CodeTests, about, from_gold, gold_of, shown_gold
+from qrm_forensics.benchmarks.livecodebench import DEFAULT, SUBSETS, decode_private, files_of, read, size_of
 from qrm_forensics.errors import InputError
 from qrm_forensics.records import Kind, Problem
 
@@ -39,22 +39,21 @@ def row(**changes: Any) -> dict[str, Any]:
     } | changes
 
 
-def written(path: Path, *rows: dict[str, Any]) -> Path:
-    path.write_text("".join(json.dumps(r) + "\n" for r in rows), encoding="utf-8")
-    return path
+def rows(*given: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    return [(f"test.jsonl: record {i} (counted from 0)", one) for i, one in enumerate(given)]
 
 
-def test_public_tests_come_first_then_the_hidden_ones(tmp_path: Path) -> None:
+def test_public_tests_come_first_then_the_hidden_ones() -> None:
     functional = row(
         question_id="lc_2",
         starter_code="class Solution:\n    def add(self, a, b):\n        ",
         metadata=json.dumps({"func_name": "add"}),
         private_test_cases=json.dumps([{"input": "5\n6", "output": "11", "testtype": "functional"}]),
     )
-    first, second = read_problems(written(tmp_path / "test.jsonl", row(), functional))
-    assert (first.id, first.starter_code, first.difficulty) == ("abc_1", None, "easy")
-    assert first.tests == CodeTests(["1 2\n", "3 4\n"], ["3\n", "7\n"], None)
-    assert second.tests.fn_name == "add" and second.tests.inputs == ["1 2\n", "5\n6"]
+    first, second = read(rows(row(), functional))
+    assert (first.id, first.starter_code, first.subject, first.level) == ("abc_1", "", "atcoder", "easy")
+    assert from_gold(first.gold) == CodeTests(["1 2\n", "3 4\n"], ["3\n", "7\n"], None)
+    assert from_gold(second.gold) == CodeTests(["1 2\n", "5\n6"], ["3\n", "11"], "add")
     assert second.starter_code is not None and second.starter_code.startswith("class Solution")
 
 
@@ -91,10 +90,9 @@ def test_a_pickle_that_would_run_code_is_refused_and_runs_nothing(tmp_path: Path
         ({"question_id": None}, "question_id"),
     ],
 )
-def test_a_broken_row_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
-    path = written(tmp_path / "test.jsonl", row(), row(question_id="x") | changes)
+def test_a_broken_row_is_named(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message) as error:
-        list(read_problems(path))
+        read(rows(row(), row(question_id="x") | changes))
     assert "record 1 (counted from 0)" in str(error.value)
 
 
@@ -104,17 +102,10 @@ def test_data_that_grows_without_end_is_refused(monkeypatch: pytest.MonkeyPatch)
         decode_private(packed(" " * 1_000_000))
 
 
-def test_subsets_are_files(tmp_path: Path) -> None:
-    for name in ("test.jsonl", "test2.jsonl", "test3.jsonl", "test4.jsonl", "test5.jsonl"):
-        written(tmp_path / name, row())
-    assert [f.name for f in files_of(tmp_path, "v4_v5")] == ["test4.jsonl", "test5.jsonl"]
-    assert [f.name for f in files_of(tmp_path, "v1")] == ["test.jsonl"]
-    assert len(files_of(tmp_path, "release_v5")) == 5
-    with pytest.raises(InputError, match=r"test6\.jsonl of subset release_latest"):
-        files_of(tmp_path, "release_latest")
-    for wrong in ("v5_v4", "v7", "all", "release_v0"):
-        with pytest.raises(InputError, match="subset"):
-            files_of(tmp_path, wrong)
+def test_subsets_are_files_with_known_numbers_of_problems() -> None:
+    assert files_of(DEFAULT) == ("test4.jsonl", "test5.jsonl") and size_of(DEFAULT) == 268
+    assert files_of("v1") == ("test.jsonl",) and size_of("release_v5") == 880 and size_of("release_latest") == 1055
+    assert len(SUBSETS) == 6 + 1 + 6 + 15
 
 
 # --------------------------------------------------------------------------- gold
@@ -122,15 +113,15 @@ def test_subsets_are_files(tmp_path: Path) -> None:
 
 def test_small_tests_stand_in_the_gold() -> None:
     tests = CodeTests(["1\n"], ["2\n"], None)
-    assert json.loads(to_gold(tests)) == {"inputs": ["1\n"], "outputs": ["2\n"], "fn_name": None}
-    assert from_gold(to_gold(tests)) == tests
+    assert json.loads(gold_of(tests)) == {"inputs": ["1\n"], "outputs": ["2\n"], "fn_name": None}
+    assert from_gold(gold_of(tests)) == tests
 
 
 def test_large_tests_stand_beside_it_under_their_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(code_tests.FOLDER, str(tmp_path / "kept"))
     tests = CodeTests(["7 " * 100_000, "1"], ["x", "y"], "solve")
-    gold = to_gold(tests)
-    assert len(gold) < 200 and gold == to_gold(tests)
+    gold = gold_of(tests)
+    assert len(gold) < 200 and gold == gold_of(tests)
     assert from_gold(gold) == tests
     assert (about(gold).count, about(gold).fn_name) == (2, "solve")
     (kept,) = (tmp_path / "kept").iterdir()
@@ -146,9 +137,9 @@ def test_pages_show_how_many_tests_there_are_not_the_tests() -> None:
     def problem(gold: str, kind: Kind) -> Problem:
         return Problem("b", "1", "q", "p", gold, kind, None, None)
 
-    gold = to_gold(CodeTests(["secret"] * 3, ["7"] * 3, None))
+    gold = gold_of(CodeTests(["secret"] * 3, ["7"] * 3, None))
     assert shown_gold(problem(gold, Kind.CODE)) == "3 × stdin → stdout"
-    assert shown_gold(problem(to_gold(CodeTests(["1"], ["1"], "f")), Kind.CODE)) == "1 × f"
+    assert shown_gold(problem(gold_of(CodeTests(["1"], ["1"], "f")), Kind.CODE)) == "1 × f"
     assert shown_gold(problem("nonsense", Kind.CODE)) == "?"
     assert shown_gold(problem("42", Kind.MATH)) == "42"
 
