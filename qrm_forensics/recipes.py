@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -221,6 +222,36 @@ class Sampling(BaseModel):
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must be one or more different numbers, got {list(self.seeds)}")
         return self
+
+
+#: What a name in ``sampling: {preset: …}`` stands for.  ``paper``: the settings of the paper's repository, all three seeds.
+SAMPLING_PRESETS: dict[str, dict[str, object]] = {
+    "paper": {"temperature": 0.6, "top_p": 0.95, "max_new_tokens": 32768, "seeds": (42, 43, 44)},
+    "greedy": {"temperature": 0.0, "top_p": 1.0, "top_k": 0},
+}
+#: The paper's repository samples QwQ, which it knows by this in the model's path, from its 30 likeliest tokens.
+_QWQ, _QWQ_TOP_K = "QwQ", 30
+
+
+def sampling_preset(name: str, models: Sequence[str], explicit: Mapping[str, object]) -> dict[str, object]:
+    """The keys of a preset for ``models``, overridden by those that are written out.
+
+    Raises ValueError for an unknown preset, and where the models would need different settings.
+    """
+    if name not in SAMPLING_PRESETS:
+        near = difflib.get_close_matches(name, SAMPLING_PRESETS, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known presets: {', '.join(SAMPLING_PRESETS)}"
+        raise ValueError(f"sampling: unknown preset {name!r}; {hint}")
+    keys = dict(SAMPLING_PRESETS[name])
+    if name == "paper" and "top_k" not in explicit:
+        of_qwq = {_QWQ in model for model in models}
+        if len(of_qwq) > 1:
+            raise ValueError(
+                f"sampling: the preset 'paper' takes top_k {_QWQ_TOP_K} for QwQ and none for the other models; "
+                "put them into two studies, or say which top_k all of them get"
+            )
+        keys["top_k"] = _QWQ_TOP_K if True in of_qwq else 0
+    return keys | dict(explicit)
 
 
 _THINKING = re.compile(r"(?P<kind>suppress|extend-to|extend)-(?P<n>[1-9]\d{0,6})(?P<final>\+final)?")

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from qrm_forensics.errors import InputError
-from qrm_forensics.recipes import Recipe, Sampling, Thinking
+from qrm_forensics.recipes import Recipe, Sampling, Thinking, sampling_preset
 
 #: What calibration text is made of, see :mod:`qrm_forensics.quantize.corpora`.
 Corpus = Literal["responses", "wikitext2", "wikitext2-test", "pile-val", "file"]
@@ -35,12 +35,47 @@ class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class FieldsSpec(_Part):
+    """Which column of one's own file is which, where it is not called so."""
+
+    problem: str | None = None
+    answer: str | None = None
+    id: str | None = None
+    subject: str | None = None
+    level: str | None = None
+    choices: str | None = None
+    starter_code: str | None = None
+
+
 class BenchmarkSpec(_Part):
-    """A set of problems: ``builtin``, or a JSON Lines file with ``problem`` and ``answer``."""
+    """A set of problems: ``builtin``, one by its name (docs/benchmarks.md), or one's own file of problems and answers.
+
+    ``path``: that file, or for a named one its folder, or the folder of all data sets; ``hub`` downloads a named one instead
+    (at ``revision``).  ``limit``: only the first problems.  ``subset``: which release of LiveCodeBench.  ``prompt``: a preset's
+    name, or a text with ``{problem}``.  ``system``: a system prompt.  ``kind`` and ``fields`` are for one's own file.
+    """
 
     name: Annotated[str, Field(min_length=1)]
     path: str | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
+    hub: bool = False
+    revision: str | None = None
+    subset: str | None = None
+    prompt: str | None = None
+    system: Annotated[str, Field(min_length=1)] | None = None
+    kind: Literal["math", "choice", "code"] | None = None
+    fields: FieldsSpec = FieldsSpec()
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Younger keys are left out where they say nothing, so that runs that were begun before them can be finished."""
+        written = {k: v for k, v in handler(self).items() if k in ("name", "path", "limit") or v not in (None, False)}
+        columns = self.columns()
+        return (written | {"fields": columns}) if columns else {k: v for k, v in written.items() if k != "fields"}
+
+    def columns(self) -> dict[str, str]:
+        """What is said about columns: what each is for -> what it is called."""
+        return {name: value for name, value in self.fields if value is not None}
 
 
 class BackendSpec(_Part):
@@ -118,7 +153,7 @@ class Study(_Part):
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Younger keys are left out where they say nothing, so that runs that were begun before them can be finished."""
-        written = handler(self)
+        written: dict[str, Any] = handler(self)
         for key, nothing in (("thinking", (Thinking(),)), ("latency", None)):
             if getattr(self, key) == nothing:
                 written.pop(key, None)
@@ -130,7 +165,19 @@ class Study(_Part):
         if not isinstance(value, list | tuple):
             return value
         read = tuple(Thinking.parse(item) if isinstance(item, str) else item for item in value)
-        return read if Thinking() in read else (Thinking(), *read)
+        return (Thinking(), *(t for t in read if t != Thinking())) if read.count(Thinking()) < 2 else read
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_sampling_preset(cls, value: Any) -> Any:
+        """``sampling: {preset: paper}`` becomes the keys that it stands for, so that the frozen study shows them."""
+        sampling = value.get("sampling") if isinstance(value, dict) else None
+        if not isinstance(sampling, dict) or "preset" not in sampling:
+            return value
+        models = value.get("models")
+        names = [str(model) for model in models] if isinstance(models, list | tuple) else []
+        explicit = {k: v for k, v in sampling.items() if k != "preset"}
+        return {**value, "sampling": sampling_preset(str(sampling["preset"]), names, explicit)}
 
     @field_validator("recipes", "baseline", mode="before")
     @classmethod

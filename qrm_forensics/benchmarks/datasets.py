@@ -74,41 +74,50 @@ def find_datasets(problems: Path, benchmarks: Collection[str]) -> dict[str, Path
 def load_dataset(path: Path) -> Dataset:
     """Read a problem file; raises InputError that names file, record and remedy."""
     file = read_records(path)
-    problems: list[DatasetProblem] = []
-    seen: dict[str, int] = {}
+    ids = ProblemIds()
+    problems = []
     for index, record in enumerate(file.records):
         where = at(path, index)
-        question = _text(record, ("problem", "question"), where)
-        answer = _text(record, ("answer",), where)
-        if "####" in answer:  # GSM8K writes its worked solution, then "#### 72"
-            answer = answer.rpartition("####")[2].strip()
-        own_id = _optional(record, ("unique_id", "id"), where)
-        problem_id = own_id if own_id is not None else f"idx-{index}"
-        if problem_id in seen:
-            raise InputError(
-                f"{where}: id {problem_id!r} is already that of record {seen[problem_id]}; give each problem its own id"
-            )
-        seen[problem_id] = index
-        problems.append(
-            DatasetProblem(
-                problem_id,
-                question,
-                answer,
-                _optional(record, ("subject",), where),
-                _optional(record, ("level",), where),
-            )
-        )
+        question = text_field(record, ("problem", "question"), where)
+        answer = short_answer(text_field(record, ("answer",), where))
+        own_id = optional_field(record, ("unique_id", "id"), where)
+        subject, level = (optional_field(record, (name,), where) for name in ("subject", "level"))
+        problems.append(DatasetProblem(ids.take(own_id, where), question, answer, subject, level))
     return Dataset(path, problems, file.sha256)
 
 
-def _text(record: dict[str, Any], names: tuple[str, ...], where: str) -> str:
-    value = _optional(record, names, where)
+def short_answer(answer: str) -> str:
+    """The answer behind a worked solution, as GSM8K writes it (``… #### 72``); any other answer as it is."""
+    return answer.rpartition("####")[2].strip() if "####" in answer else answer
+
+
+class ProblemIds:
+    """Gives each row of a benchmark its id, and refuses one that is there twice."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, str] = {}
+
+    def take(self, own_id: str | None, where: str) -> str:
+        """The row's own id, or ``idx-N`` by its position.  Raises InputError for one that was taken before."""
+        problem_id = own_id if own_id is not None else f"idx-{len(self._seen)}"
+        if problem_id in self._seen:
+            raise InputError(
+                f"{where}: id {problem_id!r} is already that of {self._seen[problem_id]}; give each problem its own id"
+            )
+        self._seen[problem_id] = "record " + where.rpartition(": record ")[2].removesuffix(" (counted from 0)")
+        return problem_id
+
+
+def text_field(record: dict[str, Any], names: tuple[str, ...], where: str) -> str:
+    """The first of the fields ``names`` that is there, as text.  Raises InputError where there is none, or an empty one."""
+    value = optional_field(record, names, where)
     if value is None or not value.strip():
         raise InputError(f"{where}: no {' or '.join(repr(n) for n in names)}; a problem has a question and an answer")
     return value
 
 
-def _optional(record: dict[str, Any], names: tuple[str, ...], where: str) -> str | None:
+def optional_field(record: dict[str, Any], names: tuple[str, ...], where: str) -> str | None:
+    """The first of the fields ``names`` that is not null, as text; None where there is none.  Raises InputError for no text or number."""
     for name in names:
         value = record.get(name)
         if value is None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -25,6 +26,40 @@ class RecordFile:
     path: Path
     records: list[dict[str, Any]]
     sha256: str
+
+
+def stream_records(path: Path) -> Iterator[dict[str, Any]] | None:
+    """The objects of a JSON Lines file, one in memory at a time; None for anything else, which ``read_records`` reads.
+
+    Raises InputError as that does, while it is iterated.
+    """
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(1 << 12).removeprefix(b"\xef\xbb\xbf").lstrip()
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
+    return _stream(path) if head.startswith(b"{") else None
+
+
+def _stream(path: Path) -> Iterator[dict[str, Any]]:
+    with path.open("rb") as handle:
+        index = 0
+        for number, data in enumerate(handle):
+            try:
+                line = data.decode("utf-8-sig" if number == 0 else "utf-8").strip(_SPACE)
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{path}: line {number + 1} is not UTF-8 (byte {error.start} of it); "
+                    "download it again, or convert it to UTF-8"
+                ) from None
+            if not line:
+                continue
+            # A line without its end is the last one: it may be cut off.
+            record, end = _value(path, line, 0, index, last=None if data.endswith(b"\n") else "}")
+            if _skip(line, end) != len(line):
+                raise InputError(f"{at(path, index)}: more than one value on its line; write one object per line")
+            yield _checked(path, record, index)
+            index += 1
 
 
 def at(path: Path, index: int) -> str:
