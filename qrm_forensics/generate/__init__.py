@@ -7,6 +7,9 @@ that this package, ``scripted`` and ``replay`` work where torch is not installed
 name        options
 =========== =====================================================================
 ``embedded`` ``batch_size`` (64), ``dtype`` ("float32"), ``device`` ("auto"): transformers
+``vllm``     see :class:`qrm_forensics.generate.vllm_engine.VLLM`: vLLM on CUDA, CPU or NPU
+``server``   ``base_url``, ``model``, ``api`` ("completions"), ``batch_size`` (8), ``timeout``, ``retries``, ``api_key_env``,
+             ``logprobs``, ``extra``: any server with OpenAI's API
 ``scripted`` ``function``: a callable ``Request -> str | Trace``
 ``replay``   ``traces``: an iterable of ``Trace`` or the Arrow table of an earlier run
 =========== =====================================================================
@@ -17,16 +20,26 @@ from __future__ import annotations
 import difflib
 import importlib
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from qrm_forensics.errors import InputError
 from qrm_forensics.generate.noise import Divergence, NoiseFloor, noise_floor
 from qrm_forensics.recipes import Sampling
 from qrm_forensics.records import ModelRef, Request, Trace
 
-__all__ = ["GENERATORS", "Divergence", "Generator", "NoiseFloor", "Session", "get_generator", "noise_floor"]
+__all__ = [
+    "GENERATORS",
+    "Divergence",
+    "Generator",
+    "NoiseFloor",
+    "Serving",
+    "Session",
+    "defining_options",
+    "get_generator",
+    "noise_floor",
+]
 
 
 class Session(Protocol):
@@ -52,12 +65,33 @@ class Generator(Protocol):
         ...
 
 
+@runtime_checkable
+class Serving(Protocol):
+    """A backend whose checkpoints are elsewhere, so that none is made or loaded here."""
+
+    #: What distinguishes it from the others for ``isinstance``.
+    serves: bool
+
+    def refuse(self, variants: Sequence[str]) -> str | None:
+        """Why these variants (as a study calls them) cannot be asked for, or None."""
+        ...
+
+
 #: Backend name -> "module:Class".
 GENERATORS = {
     "embedded": "qrm_forensics.generate.embedded:Embedded",
+    "vllm": "qrm_forensics.generate.vllm_engine:VLLM",
+    "server": "qrm_forensics.generate.server:Server",
     "scripted": "qrm_forensics.generate.scripted:Scripted",
     "replay": "qrm_forensics.generate.replay:Replay",
 }
+
+
+def defining_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a backend without those that change how responses are made and not what they are."""
+    module, _, attribute = GENERATORS.get(name, "").partition(":")
+    backend = getattr(importlib.import_module(module), attribute) if module else None
+    return {k: v for k, v in options.items() if k not in getattr(backend, "operational", ())}
 
 
 def get_generator(name: str, **options: Any) -> Generator:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from qrm_forensics.derive import derive
 from qrm_forensics.errors import InputError
-from qrm_forensics.generate import Generator, get_generator
+from qrm_forensics.generate import Generator, Serving, get_generator
 from qrm_forensics.observing import Observer, Silent, Stopwatch
 from qrm_forensics.pipeline.checkpoints import (
     OWN_TEXT_LIMIT,
@@ -25,6 +25,7 @@ from qrm_forensics.pipeline.checkpoints import (
 )
 from qrm_forensics.pipeline.generation import backend_of, generate
 from qrm_forensics.pipeline.plan import Plan, default_out, make_plan, model_folder, request_of
+from qrm_forensics.recipes import thinking_of
 from qrm_forensics.records import ModelRef, Variant
 from qrm_forensics.store import Store
 
@@ -93,6 +94,16 @@ def _refuse_early(plan: Plan) -> None:
     """Raise for recipes that cannot be made, before hours are spent on those that can."""
     from qrm_forensics.quantize import needs_calibration, refuse
 
+    backend = backend_of(plan.study)
+    refused = (
+        backend.refuse([v.id for v in plan.variants if thinking_of(v.id)[0] == v.id])
+        if isinstance(backend, Serving)
+        else None
+    )
+    if refused:
+        raise InputError(f"backend: {refused}")
+    if isinstance(backend, Serving):
+        return
     for variant in plan.variants:
         recipe = plan.recipes[variant.id]
         reason = refuse(recipe)
@@ -100,7 +111,6 @@ def _refuse_early(plan: Plan) -> None:
             raise InputError(f"recipes: {reason}")
         if recipe.quantized and needs_calibration(recipe) and writes_own_text(plan.study.calibration):
             own_text_only_of_builtin(plan.sources[variant.id], str(recipe))
-    backend_of(plan.study)
 
 
 def _quantize_and_generate(
@@ -111,7 +121,7 @@ def _quantize_and_generate(
         if not open_cells:
             continue
         model = None
-        if generator is None:
+        if generator is None and not isinstance(backend_of(plan.study), Serving):
             with watch.timing("quantize"):
                 model = _checkpoint(plan, store, variant, observer)
         if only == "quantize":

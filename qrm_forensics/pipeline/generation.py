@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from qrm_forensics.errors import InputError
-from qrm_forensics.generate import Generator, get_generator
+from qrm_forensics.generate import Generator, Serving, get_generator
 from qrm_forensics.observing import Observer, Stopwatch
 from qrm_forensics.pipeline.plan import Plan
 from qrm_forensics.records import Key, ModelRef, Trace, Variant
@@ -37,7 +37,9 @@ def generate(
     generator: Generator | None,
 ) -> None:
     backend = generator or backend_of(plan.study)
-    opened = model or ModelRef("", None, variant.recipe, None, "original")
+    # A server holds its checkpoint, and knows the variant by its name; the folder says how the prompt is tokenised.
+    folder = str(plan.sources[variant.id]) if isinstance(backend, Serving) else ""
+    opened = model or ModelRef(folder, None, variant.id if folder else variant.recipe, None, "original")
     with backend.open(opened) as session:
         for benchmark in benchmarks:
             planned = plan.requests(variant.id, benchmark)
@@ -53,6 +55,8 @@ def generate(
                     observer.advance(1, **live.facts(trace))
             store.seal(variant.id, benchmark, [r.key for r in planned])
             observer.end()
+        for note in getattr(session, "notes", ()):
+            observer.note(f"{variant.id}: {note}")
 
 
 class _Live:

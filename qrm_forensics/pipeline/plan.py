@@ -10,6 +10,7 @@ from pathlib import Path
 from qrm_forensics import builtin
 from qrm_forensics.benchmarks.datasets import load_dataset
 from qrm_forensics.errors import InputError
+from qrm_forensics.generate import defining_options
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.records import Kind, Problem, Request, Variant
 from qrm_forensics.store import hash_of
@@ -117,7 +118,11 @@ def request_of(plan: Plan) -> dict[str, object]:
     backend = plan.study.backend
     # How many responses are in flight, and where, changes nothing but rounding noise; another engine or dtype is another run.
     # The built-in backend as it is has no entry: runs that were begun before there were others can be finished.
-    engine = {} if backend.name == "embedded" and not backend.options else {"backend": [backend.name, backend.options]}
+    engine = (
+        {}
+        if backend.name == "embedded" and not backend.options
+        else {"backend": [backend.name, defining_options(backend.name, backend.options)]}
+    )
     return {
         "kind": "run",
         **engine,
