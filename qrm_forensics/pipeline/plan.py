@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from qrm_forensics import builtin
-from qrm_forensics.benchmarks.datasets import load_dataset
 from qrm_forensics.errors import InputError
 from qrm_forensics.generate import defining_options
-from qrm_forensics.recipes import Recipe
-from qrm_forensics.records import Kind, Problem, Request, Variant
+from qrm_forensics.pipeline.problems import problems_of
+from qrm_forensics.recipes import Recipe, variant_name
+from qrm_forensics.records import Problem, Request, Variant
 from qrm_forensics.store import hash_of
 from qrm_forensics.study import Study
 
@@ -21,7 +20,10 @@ from qrm_forensics.study import Study
 class Plan:
     """What a study has to become: problems, variants and the sources of the variants.
 
-    ``problems`` are those of the whole benchmarks; ``limits`` says how many of each are asked.
+    A recipe is a variant for every way of thinking; those of one checkpoint differ in what follows the ``@`` of their name.
+
+    ``problems`` are those of the whole benchmarks; ``limits`` says how many of each are asked.  ``partial``: named benchmarks
+    whose files hold only some of their problems, so that no figure is called that of the whole benchmark.
     """
 
     study: Study
@@ -31,6 +33,7 @@ class Plan:
     sources: dict[str, Path]
     recipes: dict[str, Recipe]
     baseline: str
+    partial: tuple[str, ...] = ()
 
     def benchmarks(self) -> list[str]:
         return list(dict.fromkeys(p.benchmark for p in self.problems))
@@ -62,31 +65,24 @@ def make_plan(study: Study) -> Plan:
             variants.append(Variant(identity, model, str(recipe), recipe.quant_shards))
             variant_sources[identity] = folder
             recipes[identity] = recipe
+    for free in tuple(variants):
+        for thinking in study.thinking[1:]:
+            forced = replace(free, id=variant_name(free.id, thinking))
+            variants.append(forced)
+            variant_sources[forced.id], recipes[forced.id] = variant_sources[free.id], recipes[free.id]
     problems: list[Problem] = []
     limits: dict[str, int] = {}
+    partial: list[str] = []
     for spec in study.benchmarks:
-        if spec.name == builtin.NAME:
-            strangers = [name for name in study.models if name != builtin.NAME]
-            if strangers:
-                raise InputError(
-                    f"benchmarks: the prompts of 'builtin' are in the built-in model's own chat format, so {strangers[0]!r} "
-                    "cannot answer them; give that model a benchmark with a path"
-                )
-            if spec.path is not None:
-                raise InputError(
-                    "benchmarks: 'builtin' comes with the package and takes no path; give yours another name"
-                )
-            whole = builtin.problems(builtin.BENCHMARK_SIZE)
-        elif spec.path is None:
-            raise InputError(f"benchmarks: {spec.name} needs a path to a JSON Lines file with 'problem' and 'answer'")
-        else:
-            whole = _file_problems(spec.name, Path(spec.path), list(sources.values()))
+        whole, size = problems_of(spec, sources)
         if whole[0].benchmark in limits:
             raise InputError(f"benchmarks: two are called {whole[0].benchmark!r}; rename one of them")
         problems += whole
         limits[whole[0].benchmark] = spec.limit or len(whole)
+        if size is not None and len(whole) < size:
+            partial.append(whole[0].benchmark)
     baseline = next(v.id for v in variants if recipes[v.id] == study.baseline)
-    return Plan(study, tuple(problems), limits, tuple(variants), variant_sources, recipes, baseline)
+    return Plan(study, tuple(problems), limits, tuple(variants), variant_sources, recipes, baseline, tuple(partial))
 
 
 def model_folder(name: str) -> Path:
@@ -97,17 +93,6 @@ def model_folder(name: str) -> Path:
     if not (folder / "config.json").is_file():
         raise InputError(f"models: {name!r} is neither 'builtin' nor a Hugging Face folder with a config.json")
     return folder
-
-
-def _file_problems(name: str, path: Path, models: Sequence[Path]) -> list[Problem]:
-    from qrm_forensics.generate.prompts import math_prompts
-
-    problems = load_dataset(path).problems
-    prompts = math_prompts(models, [p.question for p in problems])
-    return [
-        Problem(name, p.id, p.question, prompt, p.answer, Kind.MATH, p.subject, p.level)
-        for p, prompt in zip(problems, prompts, strict=True)
-    ]
 
 
 def request_of(plan: Plan) -> dict[str, object]:
@@ -126,7 +111,8 @@ def request_of(plan: Plan) -> dict[str, object]:
     return {
         "kind": "run",
         **engine,
-        "study": plan.study.model_dump(mode="json", exclude={"languages", "backend"}),
+        **({"size_known": dict.fromkeys(plan.partial, False)} if plan.partial else {}),
+        "study": plan.study.model_dump(mode="json", exclude={"languages", "backend", "latency"}),
         "problems": hash_of([asdict(p) for p in plan.problems]),
         "sources": {str(i): [content_hash(f), side_files_hash(f)] for i, f in enumerate(folders)},
         "quantizers": {str(recipe): quantizer_version(recipe) for recipe in plan.study.recipes},
