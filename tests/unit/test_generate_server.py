@@ -13,8 +13,9 @@ import pytest
 
 from qrm_forensics.errors import EnvironmentMissing, InputError
 from qrm_forensics.generate import server_http
-from qrm_forensics.generate.server import Server, request_seed
+from qrm_forensics.generate.server import Server
 from qrm_forensics.generate.server_answers import Unusable, read_answer
+from qrm_forensics.generate.server_session import request_seed
 from qrm_forensics.recipes import Sampling
 from qrm_forensics.records import Finish, Kind, ModelRef, Problem, Request, Trace
 
