@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -11,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from qrm_forensics.errors import EnvironmentMissing, ForensicsError, InputError
+from qrm_forensics.generate.admission import admit
+from qrm_forensics.generate.sampling import sequence_key
 from qrm_forensics.generate.server_answers import Aborted, Answer, Unusable, prompt_logprobs, read_answer
 from qrm_forensics.generate.server_http import Connection, GaveUp, Rejected
 from qrm_forensics.generate.traces import error_trace, trace_of
@@ -44,15 +45,12 @@ class Served:
     max_length: int | None
 
 
-def request_seed(seed: int, sample: int) -> int:
-    """The seed that is sent: the plan's own for the first sample, and another one for each further sample of the problem.
+def request_seed(request: Request) -> int:
+    """The seed that is sent: of this sample alone, so that no two samples of a plan are drawn with the same numbers.
 
-    A server that is sent the same prompt with the same seed answers the same.  31 bits, which every server takes.
+    The last 31 bits of what the other backends draw with: not every server takes more.
     """
-    if sample == 0:
-        return seed
-    digest = hashlib.blake2b(f"{seed}:{sample}".encode(), digest_size=4, person=b"qrm-server").digest()
-    return int.from_bytes(digest, "little") >> 1
+    return sequence_key(request.seed, request.problem.benchmark, request.problem.id, request.sample) & 0x7FFFFFFF
 
 
 def _latest(held: Mapping[int, Trace]) -> str | None:
@@ -89,6 +87,17 @@ class ServerSession:
     def model(self) -> str:
         """What the server calls the model."""
         return self._served.name
+
+    def describe(self) -> dict[str, Any]:
+        """What the traces of this session were made with; the key is not part of it."""
+        return {
+            "base_url": self._connection.base_url,
+            "model": self.model,
+            "max_length": self._served.max_length,
+            "requests": self.requests_sent,
+            "left_out": sorted(self._dropped),
+            "notes": list(self.notes),
+        }
 
     def sample(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Trace]:
         """One trace per request, each as it ends; ``requests`` is read only as the server is free to take more.
@@ -192,19 +201,13 @@ class ServerSession:
             return
 
     async def _respond(self, request: Request, sampling: Sampling) -> Trace:
-        limit, cut = sampling.max_new_tokens, None
-        prompt_ids = None
+        admitted = None
         if self._tokenizer is not None and not self._chat:
-            prompt_ids = self._tokenizer.encode(request.problem.prompt, add_special_tokens=False)
-            longest = self._served.max_length
-            if longest is not None and len(prompt_ids) + limit > longest:
-                limit = longest - len(prompt_ids)
-                cut = f"stopped at the server's maximum length of {longest} tokens, before max_new_tokens"
-                if limit < 1:
-                    return error_trace(
-                        request,
-                        f"the prompt has {len(prompt_ids)} tokens, which leaves no room in the server's {longest}",
-                    )
+            taken = admit(request, self._tokenizer, self._served.max_length, sampling.max_new_tokens)
+            if isinstance(taken, Trace):
+                return taken
+            admitted = taken
+        limit = admitted.limit if admitted is not None else sampling.max_new_tokens
         started = time.perf_counter()
         while True:
             body = self._body(request, sampling, limit)
@@ -222,8 +225,10 @@ class ServerSession:
                 return error_trace(request, f"the server {self._connection.hidden(str(error))}")
             break
         seconds = time.perf_counter() - started
-        if prompt_ids is not None:
-            self._same_prompt(prompt_ids, raw, answer)
+        cut = None
+        if admitted is not None:
+            self._same_prompt(admitted.prompt_ids, raw, answer)
+            cut = admitted.note
         self._notice(answer)
         notes = [note for note in (cut if answer.finish is Finish.LENGTH else None, answer.note) if note]
         return trace_of(
@@ -255,7 +260,7 @@ class ServerSession:
         }
         if sampling.top_k > 0:
             body["top_k"] = sampling.top_k
-        optional: dict[str, Any] = {"seed": request_seed(request.seed, request.sample), **self._precise()}
+        optional: dict[str, Any] = {"seed": request_seed(request), **self._precise()}
         if self._chat:
             body["messages"] = [{"role": "user", "content": request.problem.prompt}]
             optional["logprobs"] = True
