@@ -51,10 +51,15 @@ class LinearMethod(UnquantizedLinearMethod):  # type: ignore[misc]
         self._fused = all(part == parts[0] for part in parts)
 
     def create_weights(
-        self, layer: nn.Module, input_size: int, output_sizes: list[int], *arguments: Any, **named: Any
+        self,
+        layer: nn.Module,
+        input_size_per_partition: int,
+        output_partition_sizes: list[int],
+        *arguments: Any,
+        **named: Any,
     ) -> None:
-        super().create_weights(layer, input_size, output_sizes, *arguments, **named)
-        self._sizes = list(output_sizes)
+        super().create_weights(layer, input_size_per_partition, output_partition_sizes, *arguments, **named)
+        self._sizes = list(output_partition_sizes)
         self._side = SideTensors(layer, self._tensors, *self._parts, self._keys)
 
     def process_weights_after_loading(self, layer: nn.Module) -> None:

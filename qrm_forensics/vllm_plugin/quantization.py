@@ -114,7 +114,7 @@ class QrmConfig(QuantizationConfig):  # type: ignore[misc]
         parent, _, name = prefix.rpartition(".")
         parts = tuple(spec.linears.get(f"{parent}.{part}", LinearSpec()) for part in FUSED.get(name, (name,)))
         early = self.early_keys(number) if name == "qkv_proj" and not self.key_norm else None
-        if early is None and set(parts) == {LinearSpec()}:
+        if early is None and all(part == LinearSpec() for part in parts):
             return UnquantizedLinearMethod()
         return LinearMethod(parts, early, tensors)
 
