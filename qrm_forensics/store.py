@@ -7,7 +7,8 @@
       problems.parquet
       checkpoints/<variant>/         quantized checkpoints, with recipe.json
       calibration/<model>.jsonl      the model's own reasoning, for calibration
-      traces/<variant>/<benchmark>/  journal.jsonl while it is written, part-*.parquet, then SEALED
+      traces/<variant>/<benchmark>/  journal.jsonl while it is written, part-*.parquet, then SEALED;
+                                     forced.jsonl: what was written for the model (thinking budgets)
       verdicts/<policy>/<variant>/<benchmark>.parquet     derived, deletable
       measures/<metric>.v<k>/<variant>/<benchmark>.parquet derived, deletable
       analyses/<name>.json           derived from the whole run, deletable
@@ -55,6 +56,7 @@ _STAMP_KEY = b"qrm_forensics.stamp"
 _TRACES_KEY = b"qrm_forensics.traces"
 _OWN_KEYS = {_VERSION_KEY, _STAMP_KEY, _TRACES_KEY, b"ARROW:schema", b"pandas"}
 _JOURNAL = "journal.jsonl"
+_FORCED = "forced.jsonl"
 
 #: Bytes of traces that are read at a time.
 GROUP_BYTES = 8 << 20
@@ -330,6 +332,42 @@ class Store:
                     traces.append(trace)
         self.append_traces(variant, benchmark, traces)
         journal.unlink()
+
+    @contextmanager
+    def forced_writer(self, variant: str, benchmark: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+        """Take what was written for the model, a JSON object with the trace key per response; on disk when the call returns."""
+        path = self._cell(variant, benchmark) / _FORCED
+        path.parent.mkdir(parents=True, exist_ok=True)
+        kept = path.read_bytes() if path.is_file() else b""
+        if not kept.endswith(b"\n") and kept:  # the process was killed while it wrote the last line
+            write_bytes(path, kept[: kept.rfind(b"\n") + 1])
+        with path.open("a", encoding="utf-8") as handle:
+
+            def add(row: dict[str, Any]) -> None:
+                handle.write(json.dumps(row, ensure_ascii=True) + "\n")
+                handle.flush()
+
+            yield add
+
+    def forced_rows(self, variant: str, benchmark: str) -> list[dict[str, Any]]:
+        """What was written for the model, one row per trace that is there; none where nothing was to be forced.
+
+        A response that a killed process had not stored is made again, so the last row of a key counts.
+        """
+        path = self._cell(variant, benchmark) / _FORCED
+        if not path.is_file():
+            return []
+        rows: dict[Key, dict[str, Any]] = {}
+        with path.open("rb") as handle:
+            for number, line in enumerate(handle, 1):
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    row = json.loads(line)
+                    rows[row["problem_id"], row["sample"], row["seed"]] = row
+                except (ValueError, KeyError, TypeError) as error:
+                    raise StoreError(f"{path}: line {number} is damaged ({error}); delete that line") from error
+        return [rows[key] for key in self.trace_keys(variant, benchmark) if key in rows]
 
     def trace_keys(self, variant: str, benchmark: str) -> list[Key]:
         """Keys of the traces that are there, as often as they are there."""

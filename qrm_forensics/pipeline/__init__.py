@@ -95,11 +95,7 @@ def _refuse_early(plan: Plan) -> None:
     from qrm_forensics.quantize import needs_calibration, refuse
 
     backend = backend_of(plan.study)
-    refused = (
-        backend.refuse([v.id for v in plan.variants if thinking_of(v.id)[0] == v.id])
-        if isinstance(backend, Serving)
-        else None
-    )
+    refused = backend.refuse([v.id for v in plan.variants if thinking_of(v.id)[0] == v.id]) if isinstance(backend, Serving) else None
     if refused:
         raise InputError(f"backend: {refused}")
     if isinstance(backend, Serving):
@@ -116,8 +112,10 @@ def _refuse_early(plan: Plan) -> None:
 def _quantize_and_generate(
     plan: Plan, store: Store, observer: Observer, watch: Stopwatch, only: str | None, generator: Generator | None
 ) -> None:
-    for variant in plan.variants:
-        open_cells = [b for b in plan.benchmarks() if not store.sealed(variant.id, b)]
+    for variant in (v for v in plan.variants if thinking_of(v.id)[0] == v.id):
+        # one checkpoint, which is opened once for all the ways in which it is to think
+        thinking = [v for v in plan.variants if thinking_of(v.id)[0] == variant.id]
+        open_cells = [(v, b) for v in thinking for b in plan.benchmarks() if not store.sealed(v.id, b)]
         if not open_cells:
             continue
         model = None

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
-from qrm_forensics.errors import InputError
-from qrm_forensics.generate import Generator, Serving, get_generator
+from qrm_forensics.errors import EnvironmentMissing, InputError
+from qrm_forensics.generate import Generator, Serving, Session, get_generator
 from qrm_forensics.observing import Observer, Stopwatch
 from qrm_forensics.pipeline.plan import Plan
+from qrm_forensics.recipes import thinking_of
 from qrm_forensics.records import Key, ModelRef, Trace, Variant
 from qrm_forensics.store import Store
 from qrm_forensics.study import Study
@@ -31,32 +36,62 @@ def generate(
     store: Store,
     variant: Variant,
     model: ModelRef | None,
-    benchmarks: Sequence[str],
+    cells: Sequence[tuple[Variant, str]],
     observer: Observer,
     watch: Stopwatch,
     generator: Generator | None,
 ) -> None:
+    """Make what is missing in ``cells``: ways in which the checkpoint of ``variant`` thinks, and benchmarks."""
     backend = generator or backend_of(plan.study)
     # A server holds its checkpoint, and knows the variant by its name; the folder says how the prompt is tokenised.
     folder = str(plan.sources[variant.id]) if isinstance(backend, Serving) else ""
     opened = model or ModelRef(folder, None, variant.id if folder else variant.recipe, None, "original")
     with backend.open(opened) as session:
-        for benchmark in benchmarks:
-            planned = plan.requests(variant.id, benchmark)
-            store.recover(variant.id, benchmark)
-            there: set[Key] = set(store.trace_keys(variant.id, benchmark))
+        for thinking, benchmark in cells:
+            planned = plan.requests(thinking.id, benchmark)
+            store.recover(thinking.id, benchmark)
+            there: set[Key] = set(store.trace_keys(thinking.id, benchmark))
             missing = [r for r in planned if r.key not in there]
-            observer.begin("generate", f"{variant.id} · {benchmark}", len(planned), len(there))
+            observer.begin("generate", f"{thinking.id} · {benchmark}", len(planned), len(there))
             live = _Live()
-            with store.cell_writer(variant.id, benchmark) as add:
-                for trace in session.sample(missing, plan.study.sampling):
+            with ExitStack() as writers:
+                asked = _thinking(session, thinking.id, benchmark, backend.name, opened, store, writers)
+                add = writers.enter_context(store.cell_writer(thinking.id, benchmark))
+                for trace in asked.sample(missing, plan.study.sampling):
                     add(trace)
                     watch.traces_made += 1
                     observer.advance(1, **live.facts(trace))
-            store.seal(variant.id, benchmark, [r.key for r in planned])
+            store.seal(thinking.id, benchmark, [r.key for r in planned])
             observer.end()
         for note in getattr(session, "notes", ()):
             observer.note(f"{variant.id}: {note}")
+
+
+def _thinking(
+    session: Session, variant: str, benchmark: str, backend: str, model: ModelRef, store: Store, writers: ExitStack
+) -> Session:
+    """The session, made to think as the variant's name says."""
+    from qrm_forensics.generate.budget import BudgetedSession
+
+    mode = thinking_of(variant)[1]
+    if mode.kind == "free":
+        return session
+    if backend == "replay":
+        raise InputError(f"{variant}: a recorded response cannot be continued; thinking budgets need a model")
+    keep = writers.enter_context(store.forced_writer(variant, benchmark))
+    return BudgetedSession(session, mode, _tokenizer(model), lambda forced: keep(asdict(forced)))
+
+
+def _tokenizer(model: ModelRef) -> Any:
+    """The tokenizer of the model's folder, or None where there is none here (a model behind a server, a scripted one)."""
+    if not model.path or not Path(model.path).is_dir():
+        return None
+    from qrm_forensics.tokenizer import load_tokenizer
+
+    try:
+        return load_tokenizer(model.path, model.revision)
+    except (OSError, ValueError, EnvironmentMissing):
+        return None
 
 
 class _Live:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from qrm_forensics import builtin
 from qrm_forensics.errors import InputError
-from qrm_forensics.generate import defining_options
+from qrm_forensics.generate import defining_options, serves
 from qrm_forensics.pipeline.problems import problems_of
 from qrm_forensics.recipes import Recipe, variant_name
 from qrm_forensics.records import Problem, Request, Variant
@@ -52,7 +52,8 @@ class Plan:
 
 def make_plan(study: Study) -> Plan:
     """Resolve names to folders and problems.  Raises InputError before anything is computed."""
-    sources = {name: model_folder(name) for name in study.models}
+    chat = _asks_by_chat(study)
+    sources = {name: Path(name) if chat and name != builtin.NAME else model_folder(name) for name in study.models}
     several = len(study.models) > 1
     variants, variant_sources, recipes = [], {}, {}
     ordered = sorted(study.recipes, key=lambda r: r != study.baseline)
@@ -74,7 +75,7 @@ def make_plan(study: Study) -> Plan:
     limits: dict[str, int] = {}
     partial: list[str] = []
     for spec in study.benchmarks:
-        whole, size = problems_of(spec, sources)
+        whole, size = problems_of(spec, sources, messages=chat)
         if whole[0].benchmark in limits:
             raise InputError(f"benchmarks: two are called {whole[0].benchmark!r}; rename one of them")
         problems += whole
@@ -83,6 +84,15 @@ def make_plan(study: Study) -> Plan:
             partial.append(whole[0].benchmark)
     baseline = next(v.id for v in variants if recipes[v.id] == study.baseline)
     return Plan(study, tuple(problems), limits, tuple(variants), variant_sources, recipes, baseline, tuple(partial))
+
+
+def _asks_by_chat(study: Study) -> bool:
+    """Whether a server puts the questions into its model's chat template, so that no folder of the model is needed here."""
+    if not (study.backend.name == "server" and study.backend.options.get("api") == "chat"):
+        return False
+    if len(study.thinking) > 1:
+        raise InputError("thinking: a chat server begins each response anew; budgets need the option api: completions")
+    return True
 
 
 def model_folder(name: str) -> Path:
@@ -114,7 +124,10 @@ def request_of(plan: Plan) -> dict[str, object]:
         **({"size_known": dict.fromkeys(plan.partial, False)} if plan.partial else {}),
         "study": plan.study.model_dump(mode="json", exclude={"languages", "backend", "latency"}),
         "problems": hash_of([asdict(p) for p in plan.problems]),
-        "sources": {str(i): [content_hash(f), side_files_hash(f)] for i, f in enumerate(folders)},
+        "sources": {
+            str(i): [None if serves(backend.name) else content_hash(f), side_files_hash(f) if f.is_dir() else str(f)]
+            for i, f in enumerate(folders)
+        },
         "quantizers": {str(recipe): quantizer_version(recipe) for recipe in plan.study.recipes},
         "calibration": _calibration_hash(plan),
     }
