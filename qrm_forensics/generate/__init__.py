@@ -39,6 +39,7 @@ __all__ = [
     "defining_options",
     "get_generator",
     "noise_floor",
+    "serves",
 ]
 
 
@@ -87,11 +88,20 @@ GENERATORS = {
 }
 
 
+def _class_of(name: str) -> Any:
+    module, _, attribute = GENERATORS.get(name, "").partition(":")
+    return getattr(importlib.import_module(module), attribute) if module else None
+
+
 def defining_options(name: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a backend without those that change how responses are made and not what they are."""
-    module, _, attribute = GENERATORS.get(name, "").partition(":")
-    backend = getattr(importlib.import_module(module), attribute) if module else None
-    return {k: v for k, v in options.items() if k not in getattr(backend, "operational", ())}
+    operational = getattr(_class_of(name), "operational", ())
+    return {k: v for k, v in options.items() if k not in operational}
+
+
+def serves(name: str) -> bool:
+    """Whether the checkpoints of this backend are elsewhere, see :class:`Serving`."""
+    return bool(getattr(_class_of(name), "serves", False))
 
 
 def get_generator(name: str, **options: Any) -> Generator:

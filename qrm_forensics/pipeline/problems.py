@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from qrm_forensics import builtin
@@ -11,18 +12,26 @@ from qrm_forensics.records import Problem
 from qrm_forensics.study import BenchmarkSpec
 
 
-def problems_of(spec: BenchmarkSpec, models: dict[str, Path]) -> tuple[list[Problem], int | None]:
+def problems_of(
+    spec: BenchmarkSpec, models: dict[str, Path], *, messages: bool = False
+) -> tuple[list[Problem], int | None]:
     """All problems of one benchmark of a study, and how many the whole benchmark has (None: these are all).
 
-    ``models``: name in the study -> folder.  Raises InputError before anything is computed.
+    ``models``: name in the study -> folder.  ``messages``: a prompt is the user's turn alone, for a server that puts it into
+    a chat template by itself.  Raises InputError before anything is computed.
     """
     if spec.name == builtin.NAME:
-        return _builtin(spec, list(models)), None
+        asked = _builtin(spec, list(models))
+        return [replace(problem, prompt=problem.question) for problem in asked] if messages else asked, None
     from qrm_forensics.benchmarks.load import load
     from qrm_forensics.generate.prompts import chat_prompts
 
     loaded = load(spec)
-    prompts = chat_prompts(list(models.values()), loaded.messages, spec.system)
+    if messages and spec.system is not None:
+        raise InputError(
+            f"benchmarks: {spec.name} has a system prompt, which the server backend does not send with api: chat"
+        )
+    prompts = loaded.messages if messages else chat_prompts(list(models.values()), loaded.messages, spec.system)
     problems = [
         Problem(loaded.name, item.id, item.question, prompt, item.gold, loaded.kind, item.subject, item.level)
         for item, prompt in zip(loaded.items, prompts, strict=True)

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -449,3 +450,39 @@ def test_options_are_checked() -> None:
     for wrong in ({"api": "responses"}, {"batch_size": 0}, {"timeout": 0}, {"retries": -1}, {"extra": {"seed": 1}}):
         with pytest.raises(InputError, match="server backend: "):
             Server("http://h/v1", **wrong)  # type: ignore[arg-type]
+
+
+def test_a_study_asks_a_chat_server_without_a_model_folder_and_stores_no_key(
+    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from qrm_forensics import pipeline
+    from qrm_forensics.study import Study
+
+    monkeypatch.setenv("MY_KEY", KEY)
+    fake.respond = lambda body, count: answer(message={"content": f"\\boxed{{7}} {KEY}"})
+    (tmp_path / "mine.jsonl").write_text('{"problem": "3 + 4 = ?", "answer": "7"}\n', "utf-8")
+
+    def study(**backend: Any) -> Study:
+        return Study.model_validate(
+            {
+                "name": "served",
+                "models": ["some/model"],
+                "recipes": ["bf16"],
+                "benchmarks": [{"name": "mine", "path": str(tmp_path / "mine.jsonl")}],
+                "backend": {"name": "server", "options": {"base_url": fake.url, "api_key_env": "MY_KEY", **backend}},
+            }
+        )
+
+    plan = pipeline.make_plan(study(api="chat"))
+    out = tmp_path / "run"
+    store = pipeline.run(plan, out)
+    (sent,) = fake.seen
+    assert sent["messages"][0]["content"].startswith("3 + 4 = ?\n\nPlease reason step by step")
+    assert store.trace_count() == 1
+    pipeline.run(
+        pipeline.make_plan(study(api="chat", timeout=9.0, retries=0)), out
+    )  # the same request: nothing is asked
+    assert len(fake.seen) == 1
+    assert not any(KEY.encode() in file.read_bytes() for file in out.rglob("*") if file.is_file())
+    with pytest.raises(InputError, match="neither 'builtin' nor a Hugging Face folder"):
+        pipeline.make_plan(study())
