@@ -18,7 +18,8 @@ class Asked:
     """What a foreign record says about its problem.
 
     ``index`` is the record's own index into the benchmark (null where it has none),
-    ``position`` its place in its file, ``where`` how messages name it.
+    ``position`` its place in its file, ``where`` how messages name it.  ``own_id`` is what the tool
+    calls the problem, ``question`` its text, where the tool says them apart from the prompt.
     """
 
     prompt: str
@@ -27,6 +28,10 @@ class Asked:
     index: int | None
     position: int
     where: str
+    own_id: str | None = None
+    question: str | None = None
+    subject: str | None = None
+    level: str | None = None
 
 
 class ProblemBook:
@@ -41,6 +46,7 @@ class ProblemBook:
         self.benchmark = benchmark
         self._dataset = dataset
         self._matcher = _Matcher(dataset.problems) if dataset is not None else None
+        self._numbers: dict[str, int] = {p.id: i for i, p in enumerate(dataset.problems)} if dataset is not None else {}
         self._problems: dict[int, Problem] = {}  # by position in the benchmark
         self._first: dict[int, Asked] = {}
         self._other_prompts: list[str] = []
@@ -70,7 +76,9 @@ class ProblemBook:
 
     def _joined(self, asked: Asked) -> tuple[int, Problem]:
         assert self._dataset is not None and self._matcher is not None
-        number = self._matcher.find(asked.prompt, asked.index, asked.position)
+        number = self._by_id(asked)
+        if number is None:
+            number = self._matcher.find(asked.prompt, asked.index, asked.position)
         if number is None:
             raise InputError(
                 f"{asked.where}: its prompt holds no problem of {self._dataset.path}; "
@@ -88,17 +96,35 @@ class ProblemBook:
             self._other_golds.append(asked.where)
         return number, _problem(self.benchmark, problem, asked.prompt, gold, asked.kind)
 
+    def _by_id(self, asked: Asked) -> int | None:
+        """By the name that the tool gives the problem; by its number only where there is no prompt to look into."""
+        assert self._dataset is not None
+        if asked.own_id is None:
+            return None
+        number = self._numbers.get(asked.own_id)
+        if number is None and not asked.prompt and (digits := _NUMBERED.fullmatch(asked.own_id)):
+            number = int(digits[1]) if int(digits[1]) < len(self._dataset.problems) else None
+        if number is not None and asked.prompt:
+            question = normalized(self._dataset.problems[number].question)
+            return number if question in normalized(asked.prompt) else None
+        return number
+
     def _read(self, asked: Asked) -> tuple[int, Problem]:
-        number = asked.index if asked.index is not None else asked.position
-        question = question_of(asked.prompt)
+        if asked.own_id is not None:
+            number = self._numbers.setdefault(asked.own_id, len(self._numbers))
+        else:
+            number = asked.index if asked.index is not None else asked.position
+        question = asked.question if asked.question is not None else question_of(asked.prompt)
         known = self._problems.get(number)
-        if known is not None and normalized(known.question) != normalized(question):
+        # A file of answers alone has no question to compare.
+        if known is not None and known.question and question and normalized(known.question) != normalized(question):
             raise InputError(
                 f"{asked.where}: asks something else than {self._first[number].where}, though both are number {number} "
                 f"of {self.benchmark}; give the problem file with --problems, so that they are told apart by their text"
             )
+        name = asked.own_id if asked.own_id is not None else f"idx-{number}"
         return number, Problem(
-            self.benchmark, f"idx-{number}", question, asked.prompt, asked.gold, asked.kind, None, None
+            self.benchmark, name, question, asked.prompt, asked.gold, asked.kind, asked.subject, asked.level
         )
 
     def problems(self) -> list[Problem]:
@@ -143,6 +169,9 @@ class ProblemBook:
                 "are stored with their question in place of a prompt"
             )
         return told
+
+
+_NUMBERED = re.compile(r"(?:idx-)?(\d{1,9})")
 
 
 class _Matcher:

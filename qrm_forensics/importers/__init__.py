@@ -1,7 +1,7 @@
 """Import: responses that somebody already has, as a run folder of this suite.
 
-A format is a module with ``detect(path) -> bool`` and ``read(paths, problems) -> Imported``;
-the table below names it, and it is imported only when asked for.
+A format is a module with ``detect(path) -> bool``, ``read(paths, problems) -> Imported`` and ``PROVIDES``, which says what its
+files hold; the table below names it, and it is imported only when asked for.
 """
 
 from __future__ import annotations
@@ -20,11 +20,17 @@ from qrm_forensics import __version__
 from qrm_forensics.benchmarks.json_records import refuse_pointer
 from qrm_forensics.errors import InputError
 from qrm_forensics.importers.imported import Imported, ImportedCell
+from qrm_forensics.importers.provides import Provides, missing
 from qrm_forensics.records import KEY_FIELDS, TRACE_KEY, RunInfo
 from qrm_forensics.store import Store
 
 #: Format name -> module.  The order is the order of detection.
-FORMATS = {"qrm": "qrm_forensics.importers.qrm", "scores": "qrm_forensics.importers.scores"}
+FORMATS = {
+    "lighteval": "qrm_forensics.importers.lighteval",
+    "lm-eval": "qrm_forensics.importers.lm_eval",
+    "qrm": "qrm_forensics.importers.qrm",
+    "scores": "qrm_forensics.importers.scores",
+}
 
 #: Formats without responses: what they hold was judged elsewhere, and there is nothing to score or measure.
 WITHOUT_RESPONSES = frozenset({"scores"})
@@ -34,7 +40,10 @@ IMPORTED_TABLE = "imported.v1"
 
 
 class Format(Protocol):
-    """What a format's module has."""
+    """What a format's module has.  ``TITLE``: whose files these are and how they are called."""
+
+    TITLE: str
+    PROVIDES: Provides
 
     def detect(self, path: Path) -> bool: ...
 
@@ -108,7 +117,10 @@ def import_run(
         for cell in pending:
             _write_cell(store, cell)
         store.add_run_info(
-            {**asdict(_run_info(started, sum(len(cell.traces) for cell in pending))), "notices": imported.notices}
+            {
+                **asdict(_run_info(started, sum(len(cell.traces) for cell in pending))),
+                "notices": [*imported.notices, *missing(imported)],
+            }
         )
     return store
 

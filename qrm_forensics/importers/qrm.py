@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from qrm_forensics.benchmarks.datasets import Dataset, find_datasets, load_dataset
 from qrm_forensics.benchmarks.join import Asked, ProblemBook, kind_of
@@ -21,7 +21,23 @@ from qrm_forensics.benchmarks.json_records import at, read_records
 from qrm_forensics.errors import InputError
 from qrm_forensics.importers.folders import VariantFolder, is_variant_folder, name_variants, parse_folder
 from qrm_forensics.importers.imported import Imported, ImportedCell
+from qrm_forensics.importers.provides import Provides, Said
 from qrm_forensics.records import Finish, Trace
+
+TITLE: Final = (
+    "The paper's repository (Quantized-Reasoning-Models): `<model>-<recipe>-tp<n>-seed<seed>/<BENCHMARK>.jsonl`"
+)
+PROVIDES: Final = Provides(
+    text=Said.YES,
+    finish=Said.NO,
+    token_counts=Said.NO,
+    token_ids=Said.NO,
+    logprobs=Said.NO,
+    prompt=Said.YES,
+    gold=Said.YES,
+    seeds=Said.YES,
+    samples=Said.NO,
+)
 
 _SUFFIX = ".jsonl"
 

@@ -11,16 +11,31 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from qrm_forensics.benchmarks.datasets import Dataset, find_datasets, load_dataset
 from qrm_forensics.errors import InputError
 from qrm_forensics.importers.folders import Checkpoint, name_variants, parse_folder
 from qrm_forensics.importers.imported import Imported, ImportedCell
+from qrm_forensics.importers.provides import Provides, Said
 from qrm_forensics.importers.scores_table import NUMBERED, Score, ScoreTable, detect, read_table
 from qrm_forensics.recipes import UNQUANTIZED
 from qrm_forensics.records import Kind, Problem, Trace, Variant, Verdict
 
 __all__ = ["POLICY", "detect", "read"]
+
+TITLE: Final = "Tables of scores: CSV with `model,dataset,idx,is_correct` and any numeric columns"
+PROVIDES: Final = Provides(
+    text=Said.NO,
+    finish=Said.SOMETIMES,
+    token_counts=Said.NO,
+    token_ids=Said.NO,
+    logprobs=Said.NO,
+    prompt=Said.NO,
+    gold=Said.NO,
+    seeds=Said.SOMETIMES,
+    samples=Said.SOMETIMES,
+)
 
 #: The policy of verdicts that came with a table.
 POLICY = "imported"

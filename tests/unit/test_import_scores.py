@@ -50,7 +50,11 @@ def test_a_table_becomes_a_run_without_responses(tmp_path: Path) -> None:
     ]
     assert wide["strict_status"].isna().all() and wide["lenient_status"].isna().all()
     assert wide["answer"][1] == "1, or so" and wide["imported_word_count"][5] == 600
-    assert notices(store) == ["scores.csv: text columns are not kept: note"]
+    assert notices(store) == [
+        "scores.csv: text columns are not kept: note",
+        "the files do not hold the text of the response: nothing is scored or measured here, and verdicts and figures are "
+        "those of the file",
+    ]
 
 
 def test_the_same_import_again_does_nothing_and_an_interrupted_one_goes_on(tmp_path: Path) -> None:

@@ -1,0 +1,224 @@
+"""Files that lm-eval, lighteval and Inspect wrote themselves (tests/vectors/importers), and every way in which they can be broken."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from qrm_forensics.errors import InputError
+from qrm_forensics.importers import detect_format, import_run, lighteval, lm_eval, notices
+from qrm_forensics.records import Finish, Kind
+
+VECTORS = Path(__file__).parents[1] / "vectors" / "importers"
+FORMATS = {"lighteval": "lighteval", "lm_eval": "lm-eval"}
+
+
+def copied(tmp_path: Path, tool: str) -> Path:
+    target = tmp_path / tool
+    shutil.copytree(VECTORS / tool, target)
+    return target
+
+
+def only(folder: Path, pattern: str) -> Path:
+    return next(iter(sorted(folder.rglob(pattern))))
+
+
+@pytest.mark.parametrize(("tool", "name"), FORMATS.items())
+def test_the_format_is_recognized_by_content(tmp_path: Path, tool: str, name: str) -> None:
+    """Also from one file, and inside a folder whose name is that of another layout."""
+    assert detect_format([VECTORS / tool]) == name
+    seeded = tmp_path / "Tiny-1B-awq-w4g128-tp1-seed44"
+    shutil.copytree(VECTORS / tool, seeded, ignore=shutil.ignore_patterns("Tiny-1B"))
+    assert detect_format([seeded]) == name
+    store = import_run([seeded], tmp_path / "run")
+    assert [v.recipe for v in store.variants] == ["awq-w4g128"]
+    assert {key[2] for _, benchmark in store.cells() for key in store.trace_keys("awq-w4g128", benchmark)} == {44}
+
+
+@pytest.mark.parametrize("tool", FORMATS)
+def test_no_machine_path_and_not_large(tool: str) -> None:
+    for path in (VECTORS / tool).rglob("*"):
+        if path.is_file():
+            data = path.read_bytes()
+            assert not any(root in data for root in (b"/home/", b"/root/", b"/tmp/", b"/work/", b"/Users/")), path
+    assert sum(p.stat().st_size for p in VECTORS.rglob("*") if p.is_file() and p.suffix != ".pyc") < 100_000
+
+
+# ------------------------------------------------------------------ lighteval
+def test_lighteval_gives_every_sample_once() -> None:
+    read = lighteval.read(VECTORS / "lighteval")
+    assert [v.id for v in read.variants] == ["bf16", "awq-w3g128"] and read.baseline == "bf16"
+    cells = {(c.variant, c.benchmark): c for c in read.cells}
+    assert {k: len(c.traces) for k, c in cells.items()} == {
+        ("bf16", "tiny_math"): 3,
+        ("awq-w3g128", "tiny_math_twice"): 6,
+    }
+    twice = cells["awq-w3g128", "tiny_math_twice"]
+    traces = {(t.problem_id, t.sample): t for t in twice.traces}
+    cut, wrong = traces["idx-2", 0], traces["idx-2", 1]
+    assert cut.text is not None and cut.text.startswith("<think>\n7 · 7 is 49. Wait") and cut.seed == 42
+    assert wrong.text is not None and wrong.text.endswith("</script>\u2028")
+    # 38 tokens are the limit of the task; a shorter one may have ended at the end of the context as well
+    assert (cut.finish, cut.completion_tokens) == (Finish.LENGTH, 38)
+    assert (wrong.finish, wrong.completion_tokens, wrong.prompt_tokens) == (Finish.UNKNOWN, 9, 16)
+    assert wrong.token_ids == [1007, 1001, 1001, 1001, 1008, 1002, 1002, 1010, 1009]
+    figures = dict(zip([(t.problem_id, t.sample) for t in twice.traces], twice.metrics, strict=True))
+    assert figures["idx-2", 0] == {"pass@k:k=1&n=2": 0.5} and figures["idx-2", 1] == {}
+
+
+def test_lighteval_problems_have_question_prompt_and_answer() -> None:
+    problems = {p.id: p for p in lighteval.read(VECTORS / "lighteval").problems if p.benchmark == "tiny_math"}
+    half = problems["idx-1"]
+    assert half.question == "What is one half of one third, as a fraction?" and half.kind is Kind.MATH
+    assert half.prompt.endswith("within \\boxed{}.") and half.gold == "\\frac{1}{6}"
+
+
+def test_lighteval_without_its_results_file(tmp_path: Path) -> None:
+    folder = copied(tmp_path, "lighteval")
+    shutil.rmtree(folder / "results")
+    read = lighteval.read(folder)
+    assert [v.model for v in read.variants] == ["Tiny-1B", "Tiny-1B"]  # from the folders
+    assert {t.seed for c in read.cells for t in c.traces} == {0} and "no results file" in read.notices[0]
+
+
+def test_two_runs_with_one_seed_are_refused_not_mixed(tmp_path: Path) -> None:
+    folder = copied(tmp_path, "lighteval")
+    for file in [*(folder / "details").rglob("*.parquet"), *(folder / "results").rglob("*.json")]:
+        again = file.with_name(file.name.replace("2026-", "2025-"))
+        shutil.copy(file, again)
+    with pytest.raises(InputError, match=r"answers problem idx-\d again for .*, sample 0 and seed .*give only one"):
+        lighteval.read(folder)
+
+
+def _rows(change: Callable[[dict[str, Any]], None]) -> pa.Table:
+    rows = pq.read_table(only(VECTORS / "lighteval" / "details", "details_tiny_math|0*")).to_pylist()
+    for row in rows:
+        change(row)
+    return pa.Table.from_pylist(rows)
+
+
+def _drop_gold(row: dict[str, Any]) -> None:
+    row["doc"]["gold_index"] = None
+
+
+def _choice(row: dict[str, Any]) -> None:
+    row["doc"] |= {"choices": ["A", "B", "C", "D"], "gold_index": 2}
+
+
+def _loglikelihood(row: dict[str, Any]) -> None:
+    row["model_response"] |= {"text": [], "logprobs": [-1.0, -2.0]}
+
+
+def test_lighteval_rows_that_are_broken_or_of_another_kind(tmp_path: Path) -> None:
+    file = tmp_path / "details_gpqa:diamond|0_2026-01-02T03-04-05.678.parquet"
+    pq.write_table(_rows(_choice), file)
+    (problem, *_) = lighteval.read(file).problems
+    assert (problem.benchmark, problem.kind, problem.gold) == ("gpqa:diamond", Kind.CHOICE, "C")
+    pq.write_table(_rows(_drop_gold), file)
+    with pytest.raises(InputError, match=r"record 0 .*no right answer \(choices, gold_index\); run lighteval again"):
+        lighteval.read(file)
+    pq.write_table(_rows(_loglikelihood), file)
+    with pytest.raises(InputError, match="no responses, only log-likelihoods; import details of generative"):
+        lighteval.read(file)
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(InputError, match="not in a known format"):
+        detect_format([file])
+    with pytest.raises(InputError, match=r"is not a Parquet file .*download or copy it again"):
+        lighteval.read(file)
+
+
+def test_a_parquet_bomb_is_refused_before_it_is_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def long(row: dict[str, Any]) -> None:
+        row["model_response"]["text"] = ["a" * 3_000_000]
+
+    file = tmp_path / "details_x|0_2026-01-02T03-04-05.678.parquet"
+    pq.write_table(_rows(long), file)
+    assert file.stat().st_size < 500_000  # it is much smaller than what it unfolds to
+    monkeypatch.setattr(lighteval, "_MAX_BATCH", 1 << 20)
+    with pytest.raises(InputError, match="rows take more than 1 MiB"):
+        lighteval.read(file)
+
+
+# ------------------------------------------------------------------ lm-eval
+def test_lm_eval_gives_every_repeat_and_the_figures_of_all_filters() -> None:
+    read = lm_eval.read(VECTORS / "lm_eval")
+    assert [(v.id, v.model) for v in read.variants] == [("gptq-w4g128", "Tiny-1B")] and read.baseline is None
+    (cell,) = read.cells
+    assert read.size_known == {"tiny_math": True}  # the results file says that it has 3 problems
+    assert sorted((t.problem_id, t.sample, t.seed) for t in cell.traces) == [
+        (f"idx-{i}", sample, 43) for i in range(3) for sample in range(2)
+    ]
+    first = cell.traces[0]
+    assert first.finish is Finish.UNKNOWN and first.completion_tokens is None and first.source_index == 0
+    assert (
+        set(cell.metrics[0]) == {"exact_match,boxed", "exact_match,first"} and cell.metrics[0]["exact_match,boxed"] == 1
+    )
+    assert cell.metrics[1] == {}
+    assert "tiny_choice" in read.notices[0] and "log-likelihoods" in read.notices[0]
+    assert read.problems[0].question == "What is 12 + 30?" and read.problems[0].gold == "42"
+
+
+def test_lm_eval_scores_as_it_should(tmp_path: Path) -> None:
+    """The whole way: import, and what was missing is said."""
+    store = import_run([VECTORS / "lm_eval"], tmp_path / "run")
+    told = notices(store)
+    assert any(t.startswith("the files do not hold the reason why it ended: ") for t in told)
+    assert any(t.startswith("the files do not hold the log-probabilities: ") for t in told)
+    assert not any("right answer" in t or "prompt" in t for t in told)
+
+
+def _lines(tmp_path: Path, change: Callable[[list[dict[str, Any]]], None]) -> Path:
+    source = only(VECTORS / "lm_eval", "samples_tiny_math*")
+    rows = [json.loads(line) for line in source.read_text("utf-8").split("\n") if line]
+    change(rows)
+    path = tmp_path / "tiny__QwQ-bf16" / source.name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows), "utf-8")
+    return path
+
+
+def test_lm_eval_without_results_and_broken(tmp_path: Path) -> None:
+    read = lm_eval.read(_lines(tmp_path, lambda rows: None))
+    assert [(v.id, v.model) for v in read.variants] == [("bf16", "QwQ")] and read.size_known == {"tiny_math": False}
+    with pytest.raises(InputError, match=r"record 6 .*answers doc_id 0 again, as record 0 does; runs were appended"):
+        lm_eval.read(_lines(tmp_path, lambda rows: rows.append(rows[0])))
+    with pytest.raises(InputError, match=r"record 1 .*'resps' is not a list of responses; run lm_eval again"):
+        lm_eval.read(_lines(tmp_path, lambda rows: rows[1].update(resps=None)))
+    with pytest.raises(InputError, match=r"record 0 .*'doc_id' is 'x', not a number"):
+        lm_eval.read(_lines(tmp_path, lambda rows: rows[0].update(doc_id="x")))
+    broken = _lines(tmp_path, lambda rows: None)
+    broken.write_text(broken.read_text("utf-8")[:-40], "utf-8")
+    with pytest.raises(InputError, match="cut off here"):
+        lm_eval.read(broken)
+
+
+def test_a_model_whose_name_says_quantized_but_not_how(tmp_path: Path) -> None:
+    path = _lines(tmp_path, lambda rows: None)
+    hub = path.parent.rename(tmp_path / "org__Llama-8B-AWQ-INT4")
+    with pytest.raises(
+        InputError, match=r"says that the model is quantized, .*put the file into a folder <model>-<recipe>"
+    ):
+        lm_eval.read(hub)
+    named = tmp_path / "Llama-8B-awq-w4g128-tp1-seed7"
+    named.mkdir()
+    read = lm_eval.read(shutil.move(hub, named / "x") and named)
+    assert read.variants[0].recipe == "awq-w4g128" and read.cells[0].traces[0].seed == 7
+
+
+def test_problem_files_are_joined_by_text(tmp_path: Path) -> None:
+    """Another order than the tool's is no contradiction."""
+    questions = [("What is 7 squared?", "49"), ("What is 12 + 30?", "42"), ("Never asked?", "0")]
+    questions.append(("What is one half of one third, as a fraction?", "\\frac{1}{6}"))
+    sets = tmp_path / "sets" / "tiny_math" / "test.jsonl"
+    sets.parent.mkdir(parents=True)
+    sets.write_text("".join(json.dumps({"problem": q, "answer": a, "level": 2}) + "\n" for q, a in questions), "utf-8")
+    read = lm_eval.read(VECTORS / "lm_eval", tmp_path / "sets")
+    assert {t.problem_id for t in read.cells[0].traces} == {"idx-0", "idx-1", "idx-3"}
+    assert len(read.problems) == 4 and read.problems[0].level == "2" and read.size_known == {"tiny_math": True}
