@@ -43,7 +43,7 @@ def load(spec: BenchmarkSpec) -> Loaded:
         presets.template(spec.prompt)
     if spec.path is not None and spec.hub:
         raise InputError(f"benchmarks: {spec.name} has a path and is to come from the hub; leave one of them out")
-    if spec.name not in BENCHMARKS or spec.kind is not None or spec.fields:
+    if spec.name not in BENCHMARKS or spec.kind is not None or spec.columns():
         return _own(spec)
     benchmark = BENCHMARKS[spec.name]
     subset = _subset(benchmark, spec)

@@ -37,6 +37,9 @@ _STANDARD_INPUT: Final = (
     "inputs, runs the algorithm and writes output to STDOUT.\n```python\n# YOUR CODE HERE\n```\n\n"
 )
 
+#: How what follows the question begins, for finding the question in a prompt.
+CODE_ENDS: Final = tuple("\n\n" + text[:60] for text in (_STARTER, _STANDARD_INPUT))
+
 PRESETS: Final = MappingProxyType({"math": MATH, "choice": CHOICE, "code": CODE, "plain": PROBLEM})
 
 
