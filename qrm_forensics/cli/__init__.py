@@ -104,7 +104,13 @@ def run(
 
 @cli.command("import")
 @click.argument("paths", metavar="PATH…", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--format", "fmt", default="auto", show_default=True, help="Format of the files: auto, lighteval, lm-eval, qrm or scores.")
+@click.option(
+    "--format",
+    "fmt",
+    default="auto",
+    show_default=True,
+    help="Format of the files: auto, lighteval, lm-eval, inspect, qrm or scores.",
+)
 @click.option(
     "--problems", type=click.Path(path_type=Path), help="Dataset folder or file, for gold answers, subjects, levels."
 )

@@ -28,6 +28,7 @@ from qrm_forensics.store import Store
 FORMATS = {
     "lighteval": "qrm_forensics.importers.lighteval",
     "lm-eval": "qrm_forensics.importers.lm_eval",
+    "inspect": "qrm_forensics.importers.inspect_log",
     "qrm": "qrm_forensics.importers.qrm",
     "scores": "qrm_forensics.importers.scores",
 }

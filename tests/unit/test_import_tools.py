@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,11 +15,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from qrm_forensics.errors import InputError
-from qrm_forensics.importers import detect_format, import_run, lighteval, lm_eval, notices
+from qrm_forensics.importers import archive, detect_format, import_run, inspect_log, lighteval, lm_eval, notices
 from qrm_forensics.records import Finish, Kind
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "importers"
-FORMATS = {"lighteval": "lighteval", "lm_eval": "lm-eval"}
+FORMATS = {"lighteval": "lighteval", "lm_eval": "lm-eval", "inspect": "inspect"}
 
 
 def copied(tmp_path: Path, tool: str) -> Path:
@@ -35,7 +37,7 @@ def test_the_format_is_recognized_by_content(tmp_path: Path, tool: str, name: st
     """Also from one file, and inside a folder whose name is that of another layout."""
     assert detect_format([VECTORS / tool]) == name
     seeded = tmp_path / "Tiny-1B-awq-w4g128-tp1-seed44"
-    shutil.copytree(VECTORS / tool, seeded, ignore=shutil.ignore_patterns("Tiny-1B"))
+    shutil.copytree(VECTORS / tool, seeded, ignore=shutil.ignore_patterns("Tiny-1B", "tiny.json"))
     assert detect_format([seeded]) == name
     store = import_run([seeded], tmp_path / "run")
     assert [v.recipe for v in store.variants] == ["awq-w4g128"]
@@ -222,3 +224,132 @@ def test_problem_files_are_joined_by_text(tmp_path: Path) -> None:
     read = lm_eval.read(VECTORS / "lm_eval", tmp_path / "sets")
     assert {t.problem_id for t in read.cells[0].traces} == {"idx-0", "idx-1", "idx-3"}
     assert len(read.problems) == 4 and read.problems[0].level == "2" and read.size_known == {"tiny_math": True}
+
+
+# ------------------------------------------------------------------ Inspect
+@pytest.mark.parametrize("name", ["tiny.eval", "tiny.json"])
+def test_inspect_logs_of_both_kinds_say_the_same(name: str) -> None:
+    read = inspect_log.read(VECTORS / "inspect" / name)
+    (cell,) = read.cells
+    assert [(v.id, v.model) for v in read.variants] == [("awq-w4g128", "Tiny-1B")] and read.size_known == {
+        "tiny_math": True
+    }
+    traces = {(t.problem_id, t.sample): t for t in cell.traces}
+    assert set(traces) == {(i, epoch) for i in ("sum", "half", "square") for epoch in (0, 1)}
+    assert {t.seed for t in cell.traces} == {43}
+    cut, half, failed = traces["square", 0], traces["half", 0], traces["sum", 1]
+    assert (cut.finish, cut.completion_tokens, cut.prompt_tokens) == (Finish.LENGTH, 42, 16)
+    assert traces["square", 1].text == "<think>\n7 + 7\n</think>\n\nIt is \\boxed{14} </script>\u2028"
+    # a provider took the reasoning apart; it is put back, and that is said
+    assert half.text == "<think>\n1/2 · 1/3 = 1/5? Wait, 2 · 3 = 6.\n</think>\n\n$\\boxed{\\dfrac{1}{6}}$"
+    assert "stored apart from the text of 2 responses" in read.notices[0]
+    assert (failed.finish, failed.text, failed.error) == (Finish.ERROR, None, "RuntimeError('the engine went away')")
+    assert (cut.logprobs is not None and cut.logprobs == [-0.25] * 42) == (name == "tiny.eval")
+    figures = dict(zip(traces, cell.metrics, strict=True))
+    assert figures["square", 1] == {"match": 0.0} and figures["half", 0] == {"match": 1.0} and figures["sum", 1] == {}
+    problem = {p.id: p for p in read.problems}["half"]
+    assert problem.question == "What is one half of one third, as a fraction?" and problem.gold == "\\frac{1}{6}"
+    assert problem.prompt.startswith(problem.question) and problem.prompt.endswith("within \\boxed{}.")
+
+
+def test_an_inspect_run_is_imported_whole(tmp_path: Path) -> None:
+    store = import_run([VECTORS / "inspect" / "tiny.eval"], tmp_path / "run")
+    assert store.trace_count() == 6
+    told = [t.partition(":")[0] for t in notices(store)[1:]]
+    assert told == ["the files do not hold the token ids"]  # the failed response lacks nothing that it could have
+
+
+def _log(tmp_path: Path, change: Callable[[dict[str, Any]], None]) -> Path:
+    log = json.loads((VECTORS / "inspect" / "tiny.json").read_text("utf-8"))
+    change(log)
+    path = tmp_path / "log.json"
+    path.write_text(json.dumps(log), "utf-8")
+    return path
+
+
+def _attach(log: dict[str, Any]) -> None:
+    for sample in log["samples"]:
+        sample["attachments"] = {"abc": "A long question"}
+        sample["input"] = sample["messages"][0]["content"] = "attachment://abc"
+
+
+def _auto_numbered(log: dict[str, Any]) -> None:
+    log["eval"]["dataset"]["sample_ids"] = [1, 2, 3]
+    for sample in log["samples"]:
+        sample["id"] = ["sum", "half", "square"].index(sample["id"]) + 1
+
+
+def _unfinished(log: dict[str, Any]) -> None:
+    log["status"] = "cancelled"
+    del log["samples"][3:]
+
+
+def test_inspect_attachments_numbers_and_unfinished_logs(tmp_path: Path) -> None:
+    (first, *_) = inspect_log.read(_log(tmp_path, _attach)).problems
+    assert (first.question, first.prompt) == ("A long question", "A long question")
+    assert sorted(p.id for p in inspect_log.read(_log(tmp_path, _auto_numbered)).problems) == [
+        "idx-0",
+        "idx-1",
+        "idx-2",
+    ]
+    read = inspect_log.read(_log(tmp_path, _unfinished))
+    assert len(read.cells[0].traces) == 3 and "status 'cancelled'" in read.notices[0]
+    with pytest.raises(InputError, match="has no samples"):
+        inspect_log.read(_log(tmp_path, lambda log: log.update(samples=[])))
+    with pytest.raises(InputError, match="does not say task and model"):
+        inspect_log.read(_log(tmp_path, lambda log: log["eval"].pop("model")))
+    with pytest.raises(InputError, match=r"sample 0 .*has no id and epoch"):
+        inspect_log.read(_log(tmp_path, lambda log: log["samples"][0].pop("id")))
+
+
+def _zip(
+    path: Path, name: str, data: bytes, packed: bytes, *, size: int | None = None, checksum: int | None = None
+) -> Path:
+    """An archive with one Zstandard part, whose header says what it is told to."""
+    head = struct.pack(
+        "<HHHHHLLLHH",
+        20,
+        0,
+        93,
+        0,
+        33,
+        zlib.crc32(data) if checksum is None else checksum,
+        len(packed),
+        len(data) if size is None else size,
+        len(name),
+        0,
+    )
+    local = b"PK\x03\x04" + head + name.encode() + packed
+    central = b"PK\x01\x02" + struct.pack("<H", 20) + head + struct.pack("<HHHLL", 0, 0, 0, 0, 0) + name.encode()
+    end = b"PK\x05\x06" + struct.pack("<HHHHLLH", 0, 0, 1, 1, len(central), len(local), 0)
+    path.write_bytes(local + central + end)
+    return path
+
+
+def test_archives_with_several_frames_and_bombs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long parts are written as several Zstandard frames; a bomb is refused by its header, or while it unfolds."""
+    halves = [b'{"a": 1,', b' "b": 2}']
+    frames = b"".join(pa.compress(half, "zstd", asbytes=True) for half in halves)
+    with archive.Archive(_zip(tmp_path / "two.eval", "header.json", b"".join(halves), frames)) as opened:
+        assert opened.part("header.json") == b"".join(halves)
+    with pytest.raises(InputError, match="does not say task and model"):
+        inspect_log.read(tmp_path / "two.eval")
+
+    monkeypatch.setattr(archive, "MAX_PART", 1 << 20)
+    zeros = bytes(50 << 20)
+    bomb = pa.compress(zeros, "zstd", asbytes=True)
+    assert len(bomb) < 50_000
+    for size in (None, 100):  # an honest header, and one that lies
+        path = _zip(tmp_path / "bomb.eval", "header.json", zeros, bomb, size=size, checksum=0)
+        with pytest.raises(InputError, match="unpacks to more than 1 MiB"):
+            inspect_log.read(path)
+    with pytest.raises(InputError, match="does not have its checksum"):
+        inspect_log.read(
+            _zip(tmp_path / "sum.eval", "header.json", b"{}", pa.compress(b"{}", "zstd", asbytes=True), checksum=1)
+        )
+    with pytest.raises(InputError, match="cannot be unpacked"):
+        inspect_log.read(_zip(tmp_path / "cut.eval", "header.json", b"{}", b"\x28\xb5\x2f\xfd broken"))
+    whole = (VECTORS / "inspect" / "tiny.eval").read_bytes()
+    (tmp_path / "half.eval").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="is not a ZIP archive, or is cut off"):
+        inspect_log.read(tmp_path / "half.eval")
