@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -107,3 +107,21 @@ class EmbeddedSession:
 
         self._batch = Batch(self._network, self._tokenizer, self._eos, self._batch_size, sampling)
         return self._batch.run(requests)
+
+    def prompt_logprobs(self, prompts: Sequence[str | list[int]]) -> list[list[float | None]]:
+        """Per prompt (text or token ids) and token its log-probability given what precedes it, in nats; null for the first."""
+        import torch
+
+        found: list[list[float | None]] = []
+        for prompt in prompts:
+            ids = self._tokenizer.encode(prompt, add_special_tokens=False) if isinstance(prompt, str) else prompt
+            at = torch.tensor([ids], device=next(self._network.parameters()).device)
+            with torch.inference_mode():
+                logits = self._network(input_ids=at, use_cache=False).logits[0, :-1]
+                # in parts: a large vocabulary in float32 is more than the model's own output
+                parts = [
+                    part.float().log_softmax(-1).gather(1, of[:, None])[:, 0]
+                    for part, of in zip(logits.split(128), at[0, 1:].split(128), strict=True)
+                ]
+            found.append([None, *(float(x) for part in parts for x in part)][: len(ids)])
+        return found

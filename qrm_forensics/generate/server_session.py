@@ -155,8 +155,8 @@ class ServerSession:
             for future in running:
                 future.cancel()
 
-    def prompt_logprobs(self, prompts: Sequence[str]) -> list[list[float | None]] | None:
-        """Per prompt and token its log-probability given what precedes it (natural log; null for the first token).
+    def prompt_logprobs(self, prompts: Sequence[str | list[int]]) -> list[list[float | None]] | None:
+        """Per prompt (text or token ids) and token its log-probability given what precedes it, in nats; null for the first.
 
         None where the server does not give them: OpenAI's API has no such field, vLLM's has.
         """

@@ -13,7 +13,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -239,6 +239,34 @@ class VLLMSession:
         """
         _refuse_changed(sampling)
         return self._run(iter(requests), sampling)
+
+    def prompt_logprobs(self, prompts: Sequence[str | list[int]]) -> list[list[float | None]] | None:
+        """Per prompt (text or token ids) and token its log-probability given what precedes it, in nats; null for the first.
+
+        None where vLLM does not take one of the prompts, as on a platform without them.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        params = SamplingParams(
+            max_tokens=1, temperature=0.0, prompt_logprobs=0, detokenize=False, output_kind=RequestOutputKind.FINAL_ONLY
+        )
+        found: list[list[float | None]] = []
+        for prompt in prompts:
+            ids = self._tokenizer.encode(prompt, add_special_tokens=False) if isinstance(prompt, str) else prompt
+            self._count += 1
+            try:
+                self._driver.add(str(self._count), ids, params)
+            except ValueError:
+                return None
+            output = None
+            while output is None:
+                output = next(iter(self._wait()), None)
+            if isinstance(output, Refused) or output.prompt_logprobs is None:
+                return None
+            rows = zip(ids, output.prompt_logprobs, strict=True)
+            found.append([None if row is None else float(row[token].logprob) for token, row in rows])
+        return found
 
     def _run(self, waiting: Iterator[Request], sampling: Sampling) -> Iterator[Trace]:
         in_flight: dict[str, _Flight] = {}
