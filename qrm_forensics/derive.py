@@ -19,8 +19,10 @@ from qrm_forensics.export import export_table
 from qrm_forensics.measure import make_corpora, measure_groups, warm_up
 from qrm_forensics.metrics import Metric, all_metrics
 from qrm_forensics.observing import Observer, Silent, Stopwatch
-from qrm_forensics.records import TRACE_KEY, Status
+from qrm_forensics.records import TRACE_KEY, Kind, Status
+from qrm_forensics.sandbox import described
 from qrm_forensics.score import POLICIES, Grader
+from qrm_forensics.score.code_judge import provisional
 from qrm_forensics.score.stamp import golds_hash, verdict_stamp
 from qrm_forensics.store import Store, hash_of, read_row_group
 from qrm_forensics.symptoms import RULES_VERSION, calibrate, judge
@@ -49,7 +51,7 @@ def derive(
     watch = watch or Stopwatch("derive")
     if "score" in steps:
         with watch.timing("score"):
-            _score(store, observer, workers or min(2, os.cpu_count() or 1))
+            _score(store, observer, workers or min(2, os.cpu_count() or 1), watch)
     if "measure" in steps:
         with watch.timing("measure"):
             _measure(store, observer)
@@ -57,7 +59,7 @@ def derive(
             _foresee(store, judged, observer)
 
 
-def _score(store: Store, observer: Observer, workers: int) -> None:
+def _score(store: Store, observer: Observer, workers: int, watch: Stopwatch) -> None:
     problems = store.problems()
     golds = golds_hash(problems)
     stale: list[tuple[str, str, str]] = []
@@ -68,6 +70,8 @@ def _score(store: Store, observer: Observer, workers: int) -> None:
             stale.append((variant, benchmark, stamp))
     if not stale:
         return
+    if any(problems[key].kind is Kind.CODE for key in problems):
+        watch.host["code sandbox"] = described()
     with Grader(workers=workers) as grader:
         for variant, benchmark, stamp in stale:
             traces = store.stream_records(variant, benchmark)
@@ -80,7 +84,8 @@ def _score(store: Store, observer: Observer, workers: int) -> None:
                 observer.advance()
             for policy in POLICIES:
                 kept = [v for v in verdicts if v.policy == policy]
-                store.write_verdicts(policy, variant, benchmark, kept, stamp)
+                made_of = f"{stamp}-provisional" if provisional(kept) else stamp  # judged again next time
+                store.write_verdicts(policy, variant, benchmark, kept, made_of)
             observer.end()
 
 

@@ -53,6 +53,7 @@ class Stopwatch:
         self.started = _now()
         self.seconds: dict[str, float] = {}
         self.traces_made = 0
+        self.host: dict[str, str] = {}  # more that is worth knowing of this machine
 
     @contextmanager
     def timing(self, step: str) -> Iterator[None]:
@@ -70,7 +71,8 @@ class Stopwatch:
             seconds=self.seconds,
             traces_made=self.traces_made,
             versions=_versions(),
-            host={"system": platform.platform(), "machine": platform.machine(), "cpus": str(os.cpu_count())},
+            host={"system": platform.platform(), "machine": platform.machine(), "cpus": str(os.cpu_count())}
+            | self.host,
             git_state=_git_state(),
         )
 

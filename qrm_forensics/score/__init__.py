@@ -9,6 +9,12 @@ Two policies, whose difference is a finding in itself:
     What lighteval's extractive match credits: math-verify's extraction over the whole
     response, reasoning included, boxes before other anchors before any expression.
 
+Programs (problems of kind ``code``) are run on their tests in a sandbox (see
+:mod:`qrm_forensics.sandbox`), up to the first that fails, under both policies; ``strict``
+takes the last closed ```` ```python ```` block after the last ``</think>``, ``lenient`` what
+stands between the last two lines with a fence.  Where nothing keeps programs in, the
+verdict is ``unscored`` and the note says why and what to do.
+
 ``rule`` of a verdict says where the answer was found and what judged it
 (``boxed/number``, ``text/math-verify``, ...).  ``unscored`` (no gold, a failed
 generation, an answer that is refused or whose worker was killed) is not wrong; the
@@ -17,8 +23,8 @@ note says which.
 Work is bounded: a string and number comparison first, then refusals, then a cache, and
 only then math-verify in a worker process that is killed after ``seconds``.  Of a
 response math-verify is given only the piece that it would read first, or the whole
-text where that does not parse.  No model output is evaluated, and none reaches an
-algebra system in this process.
+text where that does not parse.  No model output is evaluated or reaches an algebra
+system in this process.
 """
 
 from __future__ import annotations

@@ -17,9 +17,12 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from qrm_forensics import answers
+from qrm_forensics.benchmarks.code_tests import about
 from qrm_forensics.errors import InputError
 from qrm_forensics.records import Kind, Problem, Status, Trace, Verdict
 from qrm_forensics.score import extraction, shortcut
+from qrm_forensics.score.code_blocks import find_code
+from qrm_forensics.score.code_judge import CodeJudge
 from qrm_forensics.score.latex_spans import BOX
 from qrm_forensics.score.shield import MAX_CHARS, explosion, refusal
 from qrm_forensics.score.workers import Judgement, WorkerPool
@@ -48,6 +51,7 @@ class Grader:
             raise InputError(f"a grader needs at least one worker, got {workers}")
         self._pool = WorkerPool(workers, seconds)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="grader")
+        self._programs = CodeJudge()
         self._ahead = 8 * workers
         self._cache: OrderedDict[bytes, Future[Judgement]] = OrderedDict()
         self._lock = threading.Lock()
@@ -64,6 +68,7 @@ class Grader:
     def close(self) -> None:
         """Kill the workers.  Verdicts not yet taken from ``grade`` are lost."""
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._programs.close()
         self._pool.close()
         self._threads.shutdown(wait=True)
         self._pool.end()
@@ -101,6 +106,7 @@ class Grader:
 
     def forget(self) -> None:
         """Drop the judgements that are remembered, so that every comparison is made anew."""
+        self._programs.forget()
         with self._lock:
             self._cache.clear()
 
@@ -115,10 +121,10 @@ class Grader:
             )
         if trace.text is None:
             return _known(_unscored(f"no response: {trace.error or 'generation failed'}"))
-        if problem.kind is Kind.CODE:
-            return _known(_unscored("code answers are not run by this scorer"))
         if not problem.gold.strip():
             return _known(_unscored("the problem has no gold answer"))
+        if problem.kind is Kind.CODE:
+            return self._code(problem.gold, trace.text, policy)
         if problem.kind is Kind.CHOICE:
             return _known(_choice(problem.gold, trace.text, policy))
         if policy == "strict":
@@ -168,6 +174,22 @@ class Grader:
                 return _known(_unscored(f"refused: {refused}", box, rule))
         future = self._ask(_whole(text, gold))
         return lambda: _by_algebra(future.result(), False, rule, None)
+
+    def _code(self, gold: str, text: str, policy: str) -> _Pending:
+        try:
+            about(gold)
+        except InputError as error:
+            return _known(_unscored(str(error)))
+        found = find_code(text, policy)
+        if isinstance(found, answers.Missing):
+            return _known((Status.MISSING, None, None, found.reason))
+        future = self._threads.submit(self._programs.judge, found.answer, gold)
+
+        def wait() -> _Outcome:
+            status, note = future.result()
+            return (status, found.answer, f"{found.rule}/tests", note)
+
+        return wait
 
     # ------------------------------------------------------------------ math-verify
 

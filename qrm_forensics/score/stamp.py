@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qrm_forensics.records import Problem
+from qrm_forensics.records import Kind, Problem
 from qrm_forensics.score import scorer_version
+from qrm_forensics.score.code_judge import CODE_RULES_VERSION
 from qrm_forensics.store import Store, hash_of
 
 
 def golds_hash(problems: Mapping[tuple[str, str], Problem]) -> str:
     """Hash of every right answer of a run: (benchmark, id) -> problem."""
-    return hash_of([[b, i, p.gold, str(p.kind)] for (b, i), p in problems.items()])
+    # Where there are no programs, the rules that they are judged by change nothing.
+    rules = {Kind.CODE: [CODE_RULES_VERSION]}
+    return hash_of([[b, i, p.gold, str(p.kind), *rules.get(p.kind, [])] for (b, i), p in problems.items()])
 
 
 def verdict_stamp(store: Store, variant: str, benchmark: str, golds: str) -> str:

@@ -1,0 +1,25 @@
+"""Run Python programs that nobody trusts: no network, no files of yours, bounded time, memory and output.
+
+``isolation()`` finds out once what this machine can enforce, tries it on a program that
+tries to get out, and says which of these it is, or why code is not run here:
+
+``namespaces``
+    Linux mount, process, network, IPC and host name namespaces of its own (made by root,
+    which is dropped afterwards, or inside a user namespace), and a filter of system calls.
+``landlock``
+    Where namespaces are not allowed (most containers): Landlock rules on files, and a
+    stricter filter of system calls.  Nothing can be written.
+``open-files``
+    The filter alone.  A program could read the user's files, so it has to be asked for:
+    ``QRM_SANDBOX=open-files``.
+
+A sandbox never learns the right outputs of a test.  It says what the program printed or
+returned; the comparison is made outside, so that a program has no verdict to forge.
+"""
+
+from __future__ import annotations
+
+from qrm_forensics.sandbox.host import Limits, Reply, Session
+from qrm_forensics.sandbox.isolation import VARIABLE, Isolation, Refusal, described, isolation
+
+__all__ = ["VARIABLE", "Isolation", "Limits", "Refusal", "Reply", "Session", "described", "isolation"]
