@@ -34,6 +34,7 @@ __all__ = [
     "Divergence",
     "Generator",
     "NoiseFloor",
+    "ScoresPrompts",
     "Serving",
     "Session",
     "defining_options",
@@ -63,6 +64,18 @@ class Generator(Protocol):
 
     def open(self, model: ModelRef) -> AbstractContextManager[Session]:
         """Load ``model``; raises EnvironmentMissing or InputError where that cannot be done."""
+        ...
+
+
+@runtime_checkable
+class ScoresPrompts(Protocol):
+    """A session that can say how likely a given text is: what perplexity is measured with."""
+
+    def prompt_logprobs(self, prompts: Sequence[str | list[int]]) -> list[list[float | None]] | None:
+        """Per prompt and token its log-probability given what precedes it (natural log; null for the first token).
+
+        Token ids are taken as they are, nothing is added.  None where this model's engine or server does not give them.
+        """
         ...
 
 

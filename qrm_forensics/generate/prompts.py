@@ -67,9 +67,10 @@ def refuse_double_bos(tokenizer: Any, prompt: str, model: str, *, adds_special_t
 
 
 def _rendered(tokenizer: Any, turns: list[dict[str, str]], folder: Path) -> str:
-    from jinja2.exceptions import TemplateError
-
     try:
         return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    except TemplateError as error:  # some templates refuse a system turn
+    except Exception as error:
+        if not type(error).__module__.startswith("jinja2"):
+            raise
+        # some templates refuse a system turn
         raise InputError(f"{folder}: its chat template refuses these turns ({error})") from error

@@ -15,6 +15,7 @@ from qrm_forensics.derive import derive
 from qrm_forensics.errors import InputError
 from qrm_forensics.generate import Generator, Serving, get_generator
 from qrm_forensics.observing import Observer, Silent, Stopwatch
+from qrm_forensics.pipeline import perplexity
 from qrm_forensics.pipeline.checkpoints import (
     OWN_TEXT_LIMIT,
     make_checkpoint,
@@ -116,7 +117,7 @@ def _quantize_and_generate(
         # one checkpoint, which is opened once for all the ways in which it is to think
         thinking = [v for v in plan.variants if thinking_of(v.id)[0] == variant.id]
         open_cells = [(v, b) for v in thinking for b in plan.benchmarks() if not store.sealed(v.id, b)]
-        if not open_cells:
+        if not open_cells and not perplexity.missing(store, variant.id, plan.text, plan.windows):
             continue
         model = None
         if generator is None and not isinstance(backend_of(plan.study), Serving):

@@ -12,6 +12,7 @@ from typing import Any
 from qrm_forensics.errors import EnvironmentMissing, InputError
 from qrm_forensics.generate import Generator, Serving, Session, get_generator
 from qrm_forensics.observing import Observer, Stopwatch
+from qrm_forensics.pipeline import perplexity
 from qrm_forensics.pipeline.plan import Plan
 from qrm_forensics.recipes import thinking_of
 from qrm_forensics.records import Key, ModelRef, Trace, Variant
@@ -63,6 +64,9 @@ def generate(
                     observer.advance(1, **live.facts(trace))
             store.seal(thinking.id, benchmark, [r.key for r in planned])
             observer.end()
+        if perplexity.missing(store, variant.id, plan.text, plan.windows) and plan.text is not None:
+            source = plan.sources[variant.id]
+            perplexity.measure(store, variant.id, session, source, plan.text, plan.windows, observer)
         for note in getattr(session, "notes", ()):
             observer.note(f"{variant.id}: {note}")
 

@@ -7,6 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from qrm_forensics import builtin
+from qrm_forensics.benchmarks import wikitext
+from qrm_forensics.benchmarks.registry import PERPLEXITY_NAMES
+from qrm_forensics.benchmarks.wikitext import Text
 from qrm_forensics.errors import InputError
 from qrm_forensics.generate import defining_options, serves
 from qrm_forensics.pipeline.problems import problems_of
@@ -24,6 +27,7 @@ class Plan:
 
     ``problems`` are those of the whole benchmarks; ``limits`` says how many of each are asked.  ``partial``: named benchmarks
     whose files hold only some of their problems, so that no figure is called that of the whole benchmark.
+    ``text``: what perplexity is measured on, and on how many of its windows (None: all of them).
     """
 
     study: Study
@@ -34,6 +38,8 @@ class Plan:
     recipes: dict[str, Recipe]
     baseline: str
     partial: tuple[str, ...] = ()
+    text: Text | None = None
+    windows: int | None = None
 
     def benchmarks(self) -> list[str]:
         return list(dict.fromkeys(p.benchmark for p in self.problems))
@@ -74,7 +80,11 @@ def make_plan(study: Study) -> Plan:
     problems: list[Problem] = []
     limits: dict[str, int] = {}
     partial: list[str] = []
+    text, windows = None, None
     for spec in study.benchmarks:
+        if spec.name in PERPLEXITY_NAMES:
+            text, windows = wikitext.load(spec), spec.limit
+            continue
         whole, size = problems_of(spec, sources, messages=chat)
         if whole[0].benchmark in limits:
             raise InputError(f"benchmarks: two are called {whole[0].benchmark!r}; rename one of them")
@@ -82,8 +92,13 @@ def make_plan(study: Study) -> Plan:
         limits[whole[0].benchmark] = spec.limit or len(whole)
         if size is not None and len(whole) < size:
             partial.append(whole[0].benchmark)
+    if not problems:
+        raise InputError("benchmarks: perplexity is measured beside problems; add a benchmark")
     baseline = next(v.id for v in variants if recipes[v.id] == study.baseline)
-    return Plan(study, tuple(problems), limits, tuple(variants), variant_sources, recipes, baseline, tuple(partial))
+    return Plan(
+        *(study, tuple(problems), limits, tuple(variants), variant_sources, recipes, baseline),
+        *(tuple(partial), text, windows),
+    )
 
 
 def _asks_by_chat(study: Study) -> bool:
@@ -121,6 +136,7 @@ def request_of(plan: Plan) -> dict[str, object]:
     return {
         "kind": "run",
         **engine,
+        **({"perplexity": plan.text.sha256} if plan.text is not None else {}),
         **({"size_known": dict.fromkeys(plan.partial, False)} if plan.partial else {}),
         "study": plan.study.model_dump(mode="json", exclude={"languages", "backend", "latency"}),
         "problems": hash_of([asdict(p) for p in plan.problems]),
