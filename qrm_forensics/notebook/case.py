@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from qrm_forensics.benchmarks.code_tests import shown_gold
 from qrm_forensics.errors import InputError
 from qrm_forensics.notebook import tables
 from qrm_forensics.notebook.response import Response
@@ -45,7 +46,7 @@ class Case:
 
     @property
     def gold(self) -> str:
-        return self.problem.gold
+        return shown_gold(self.problem)
 
     @property
     def variants(self) -> tuple[str, ...]:

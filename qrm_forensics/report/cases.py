@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from qrm_forensics.benchmarks.code_tests import shown_gold
 from qrm_forensics.records import Finish, Status
 from qrm_forensics.report.claims import Ledger, Source, count, where
 from qrm_forensics.report.data import SAMPLE_KEY, BenchmarkData, RunData
@@ -218,7 +219,7 @@ def _case(
         seed=seed,
         reason=_reason(run, data, why, ledger),
         question=problem.question,
-        gold=problem.gold,
+        gold=shown_gold(problem),
         subject=problem.subject,
         level=problem.level,
         excerpts=tuple(responses[v, row] for v in order if (v, row) in responses),

@@ -9,6 +9,7 @@ import hashlib
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
@@ -46,7 +47,7 @@ class CodeJudge:
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
-        self._cache: OrderedDict[bytes, CodeOutcome] = OrderedDict()
+        self._cache: OrderedDict[bytes, Future[CodeOutcome]] = OrderedDict()
         self._open: set[Session] = set()
         self._closed = False
         self._lock = threading.Lock()
@@ -58,15 +59,25 @@ class CodeJudge:
         ).digest()
         with self._lock:
             known = self._cache.get(key)
+            future = known or self._cache.setdefault(key, Future())
+            if len(self._cache) > _CACHED:
+                self._cache.popitem(last=False)
         if known is not None:
-            return known
-        outcome = self._judge(code, gold)
-        if not outcome.note.startswith(NOT_RUN):
-            with self._lock:
-                self._cache[key] = outcome
-                if len(self._cache) > _CACHED:
-                    self._cache.popitem(last=False)
+            return known.result()  # of the thread that runs it, perhaps not yet
+        try:
+            outcome = self._judge(code, gold)
+        except BaseException as error:
+            future.set_exception(error)
+            self._drop(key)
+            raise
+        future.set_result(outcome)
+        if outcome.note.startswith(NOT_RUN):
+            self._drop(key)
         return outcome
+
+    def _drop(self, key: bytes) -> None:
+        with self._lock:
+            self._cache.pop(key, None)
 
     def forget(self) -> None:
         """Drop the outcomes that are remembered."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from qrm_forensics.benchmarks.code_tests import shown_gold
 from qrm_forensics.report.category_pages.members import OUTCOME, Frames, Members, of_outcome, of_problems
 from qrm_forensics.report.category_pages.model import CategoryPage, Pick, Picks, Side
 from qrm_forensics.report.category_pages.numbers import outcomes, process, results
@@ -142,7 +143,7 @@ def _pick(
         sample=sample,
         seed=seed,
         question=clip(problem.question, QUESTION),
-        gold=clip(problem.gold, ANSWER),
+        gold=clip(shown_gold(problem), ANSWER),
         sides=tuple(_side(run, v, shown[v, row]) for v in beside),
         quote=quote,
     )

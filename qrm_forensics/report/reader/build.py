@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from qrm_forensics.benchmarks.code_tests import shown_gold
 from qrm_forensics.metrics.lexemes import MARKERS, PHRASE_MARKERS
 from qrm_forensics.records import TRACE_KEY
 from qrm_forensics.report.data import SAMPLE_KEY, BenchmarkData, RunData
@@ -92,7 +93,9 @@ def build_reader(
                     }
                     entries.append(response_entry(read.text, marks=marks.of(key), facts=found, known=known))
                     cells.append(_cell(run, variants.index(variant), values, read))
-                pack, place = packer.add({"question": problem.question, "gold": problem.gold, "responses": entries})
+                pack, place = packer.add(
+                    {"question": problem.question, "gold": shown_gold(problem), "responses": entries}
+                )
                 rows.append(
                     ReaderRow(
                         benchmark=data.name,
@@ -100,7 +103,7 @@ def build_reader(
                         sample=sample,
                         seed=seed,
                         question=clip(problem.question, QUESTION),
-                        gold=clip(problem.gold, ANSWER),
+                        gold=clip(shown_gold(problem), ANSWER),
                         subject=problem.subject,
                         level=problem.level,
                         pack=pack,
