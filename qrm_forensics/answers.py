@@ -133,17 +133,32 @@ def gold_answer(gold: str) -> str:
 
 # --------------------------------------------------------------------------- multiple choice
 
+#: Raised with every change that can alter which option a response is read to choose.
+CHOICE_RULES_VERSION: Final = 2
+
 _CHOICE = re.compile(r"[\s$*({\[]*(?:\\(?:text|mathrm|mathbf|textbf|mbox)\s?\{)?[\s(*]*([A-Za-z])[\s)}*.\]$]*")
 _CHOICE_LINE = re.compile(
-    r"\banswer(?:\s+is)?\s{0,3}[:：]?[\s*$({\[]{0,6}(?:\\(?:text|mathrm|mathbf|textbf|mbox|boxed)\{)?[\s(*]{0,3}([A-J])(?![A-Za-z'])",
+    r"\banswer\*{0,2}(?:\s+is)?\*{0,2}\s{0,3}[:：]?[\s*$({\[]{0,6}(?:\\(?:text|mathrm|mathbf|textbf|mbox|boxed)\{)?[\s(*]{0,3}([A-J])(?![A-Za-z'])",
     re.IGNORECASE,
 )
+
+#: "C) 5 metres" in a box: a letter with its mark, then the option's own words.
+_CHOICE_WITH_TEXT = re.compile(
+    r"[\s$*({]{0,6}(?:\\(?:text|mathrm|mathbf|textbf|mbox)\s?\{)?[\s(*]{0,3}([A-J])[*]{0,2}[).:](?=[\s*}~\\])"
+)
+_ANOTHER_CHOICE = re.compile(r"\(?\b[A-J]\)")
 
 
 def choice_letter(text: str) -> str | None:
     r"""The letter of a bare choice such as ``C``, ``(C)``, ``\text{(C)}`` or ``**C.**``, upper case; None otherwise."""
     match = _CHOICE.fullmatch(text) if len(text) <= 60 else None
     return match[1].upper() if match else None
+
+
+def _letter_before_text(box: str) -> str | None:
+    """The letter of ``C) 5 metres``; None where a second option is named, too ("(A) or (B)")."""
+    match = _CHOICE_WITH_TEXT.match(box)
+    return match[1] if match and not _ANOTHER_CHOICE.search(box, match.end()) else None
 
 
 def find_choice(text: str, policy: str) -> Found | Missing:
@@ -158,7 +173,7 @@ def find_choice(text: str, policy: str) -> Found | Missing:
     span = last_box(text, start)
     if span is not None:
         begin, end = _unnested(text, span)
-        letter = choice_letter(text[begin:end])
+        letter = choice_letter(text[begin:end]) or _letter_before_text(text[begin:end])
         if letter is not None:
             found = Found(letter, "boxed", (begin, end))
     for match in _CHOICE_LINE.finditer(text, start):

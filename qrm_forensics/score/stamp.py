@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from qrm_forensics.answers import CHOICE_RULES_VERSION
 from qrm_forensics.records import Kind, Problem
 from qrm_forensics.score import scorer_version
 from qrm_forensics.score.code_judge import CODE_RULES_VERSION
@@ -12,8 +13,8 @@ from qrm_forensics.store import Store, hash_of
 
 def golds_hash(problems: Mapping[tuple[str, str], Problem]) -> str:
     """Hash of every right answer of a run: (benchmark, id) -> problem."""
-    # Where there are no programs, the rules that they are judged by change nothing.
-    rules = {Kind.CODE: [CODE_RULES_VERSION]}
+    # Where there are no programs or options, the rules that they are judged by change nothing.
+    rules = {Kind.CODE: [CODE_RULES_VERSION], Kind.CHOICE: [CHOICE_RULES_VERSION]}
     return hash_of([[b, i, p.gold, str(p.kind), *rules.get(p.kind, [])] for (b, i), p in problems.items()])
 
 

@@ -193,6 +193,15 @@ def test_gold_may_be_a_worked_solution() -> None:
         ("</think> Answer: because it is so", None),
         ("Answer: C", None),
         (r"</think> \boxed{42}", None),
+        ("</think> **Answer**: **C**", "C"),
+        ("</think> **Answer:**\nC", "C"),
+        (r"</think> \boxed{C) 5 metres}", "C"),
+        (r"</think> \boxed{\text{(B) }10^{-4}}", "B"),
+        (r"</think> \boxed{D. It grows.}", "D"),
+        (r"</think> \boxed{(A) or (B)}", None),
+        (r"</think> \boxed{F(x)}", None),
+        (r"</think> \boxed{A.5}", None),
+        (r"</think> \boxed{(A)(B)}", None),
     ],
 )
 def test_choice(text: str, letter: str | None) -> None:
