@@ -13,6 +13,7 @@ from qrm_forensics import symptoms
 from qrm_forensics.benchmarks import taxonomy
 from qrm_forensics.compare.baseline_file import BASELINE_VERSION
 from qrm_forensics.compare.items import ITEM_SCHEMA
+from qrm_forensics.importers import describe
 from qrm_forensics.metrics import all_metrics
 from qrm_forensics.policy import Policy
 from qrm_forensics.records import PROBLEM_SCHEMA, SCHEMA_VERSION, TRACE_SCHEMA, VERDICT_SCHEMA
@@ -149,7 +150,51 @@ def outcomes_page() -> str:
     return "\n".join(lines)
 
 
+def importers_page() -> str:
+    return "\n".join(
+        [
+            "# Importing responses",
+            "",
+            "`qrm-forensics import PATH…` reads what other programs wrote and makes a run of it: scored under both policies, measured,",
+            "compared, reported like any other. Files, folders and whole trees can be given, several at once if they are of one format;",
+            "which format it is is seen from their content (`--format` says it instead).",
+            "",
+            describe.page(),
+            "",
+            "What is missing in the files at hand is said when they are imported, with the number of responses, and kept with the run.",
+            "",
+            "## Who answered, and from which seed",
+            "",
+            "The model's name is read as in the paper's repository: `QwQ-32B-awq-w4g128-tp1` is QwQ-32B under the recipe `awq-w4g128`,",
+            "a name without a recipe (or with `-bf16`) is the unquantized model, and if there is one of these it is the baseline. Of a path",
+            "or a hub's name the last part counts. A name that says that a model is quantized but not how (`…-AWQ-INT4`) is refused, as",
+            "the comparison would be upside down: put the files into a folder `<model>-<recipe>-tp<n>-seed<seed>`. Such a folder is read",
+            "before anything that the files say, and the only place for a seed where they say none; it is 0 then.",
+            "",
+            "## Which problem it was",
+            "",
+            "With `--problems` (a file of problems, or a folder of `<BENCHMARK>/test.jsonl`) a response is joined to its problem by the",
+            "tool's own id where the file has it and the prompt holds its text, else by the text. Gold answers, subjects and levels are",
+            "then those of the file. Without it, problems are those that were answered, and gold answers those that the tool stored.",
+            "",
+            "## JSON Lines",
+            "",
+            "The output of a batch has no questions: give its input file too, or `--problems`. In rows of your own, call things",
+            "`model`, `problem` or `messages`, `response`, `answer` (the right one), `benchmark`, `id`, `seed`, `sample`,",
+            "`finish_reason`; all but the response may be absent. Several responses to one problem are samples in their order.",
+            "",
+            "## Bounds",
+            "",
+            "A response has at most 16 million characters; parts of an archive and columns of a Parquet file that unfold to more than",
+            "any log of responses are refused while they unfold. What is broken is one line with the file, the record and the remedy, and",
+            "nothing of the import is left behind.",
+            "",
+        ]
+    )
+
+
 PAGES = {
+    "importers.md": importers_page,
     "outcomes.md": outcomes_page,
     "metrics.md": metrics_page,
     "formats.md": formats_page,

@@ -109,7 +109,7 @@ def run(
     "fmt",
     default="auto",
     show_default=True,
-    help="Format of the files: auto, lighteval, lm-eval, inspect, qrm or scores.",
+    help="Format of the files: auto, lighteval, lm-eval, inspect, jsonl, qrm or scores.",
 )
 @click.option(
     "--problems", type=click.Path(path_type=Path), help="Dataset folder or file, for gold answers, subjects, levels."

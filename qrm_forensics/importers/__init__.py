@@ -29,6 +29,8 @@ FORMATS = {
     "lighteval": "qrm_forensics.importers.lighteval",
     "lm-eval": "qrm_forensics.importers.lm_eval",
     "inspect": "qrm_forensics.importers.inspect_log",
+    # Before the paper's layout, which is also recognized by the names of folders.
+    "jsonl": "qrm_forensics.importers.jsonl",
     "qrm": "qrm_forensics.importers.qrm",
     "scores": "qrm_forensics.importers.scores",
 }

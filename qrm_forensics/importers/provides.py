@@ -43,7 +43,7 @@ FACTS: Mapping[str, str] = {
     "token_counts": "number of tokens",
     "token_ids": "token ids",
     "logprobs": "log-probabilities",
-    "prompt": "the exact prompt",
+    "prompt": "exact prompt",
     "gold": "right answer",
     "seeds": "seeds",
     "samples": "several samples per problem",
