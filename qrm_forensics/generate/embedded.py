@@ -87,6 +87,19 @@ class EmbeddedSession:
         self._eos = end_tokens((network.generation_config, network.config, tokenizer), path)
         self._batch: Batch | None = None
 
+    def describe(self) -> dict[str, Any]:
+        """What the traces of this session are made with."""
+        import torch
+        import transformers
+
+        return {
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "device": str(self._network.device),
+            "dtype": str(self._network.dtype).removeprefix("torch."),
+            "batch_size": self._batch_size,
+        }
+
     @property
     def steps(self) -> int:
         return self._batch.steps if self._batch else 0

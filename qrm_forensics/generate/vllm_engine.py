@@ -155,6 +155,7 @@ class VLLM:
             raise InputError(f"cannot load the tokenizer of {model.path}: {_first_line(error)}") from error
         start = Replicated if self._replicas > 1 else Stepping
         recorded = _recorded(variables)
+        _free_memory()
         try:
             driver: Driver = start({"model": model.path, "revision": model.revision, **arguments})
         except (ValueError, OSError, NotImplementedError) as error:
@@ -415,6 +416,17 @@ def _platform() -> PlatformSpec:
             f"vllm is installed and cannot be imported: {_first_line(error)}; docs/backends.md says which packages fit together"
         ) from error
     return platform_spec(current_platform)
+
+
+def _free_memory() -> None:
+    """Give back what quantizing in this process has left on the device; the engine counts what is free."""
+    import gc
+
+    import torch
+
+    gc.collect()
+    if torch.accelerator.is_available():
+        torch.accelerator.empty_cache()
 
 
 def _config_of(path: str) -> dict[str, Any]:

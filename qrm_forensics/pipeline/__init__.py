@@ -13,7 +13,7 @@ from pathlib import Path
 
 from qrm_forensics.derive import derive
 from qrm_forensics.errors import InputError
-from qrm_forensics.generate import Generator, Serving, get_generator
+from qrm_forensics.generate import Checks, Generator, Serving, get_generator
 from qrm_forensics.observing import Observer, Silent, Stopwatch
 from qrm_forensics.pipeline import perplexity
 from qrm_forensics.pipeline.checkpoints import (
@@ -79,7 +79,10 @@ def run(
             _quantize_and_generate(plan, store, observer, watch, only, generator)
         derive(store, observer, watch, steps=("score", "measure") if only is None else (only,))
         backend = generator.name if generator is not None else plan.study.backend.name
-        store.add_run_info({**asdict(watch.info()), "backend": backend, "warnings": _warnings(plan, store)})
+        made_with = {"engines": watch.engines} if watch.engines else {}
+        store.add_run_info(
+            {**asdict(watch.info()), "backend": backend, **made_with, "warnings": _warnings(plan, store)}
+        )
     return store
 
 
@@ -96,7 +99,11 @@ def _refuse_early(plan: Plan) -> None:
     from qrm_forensics.quantize import needs_calibration, refuse
 
     backend = backend_of(plan.study)
-    refused = backend.refuse([v.id for v in plan.variants if thinking_of(v.id)[0] == v.id]) if isinstance(backend, Serving) else None
+    refused = (
+        backend.refuse([v.id for v in plan.variants if thinking_of(v.id)[0] == v.id])
+        if isinstance(backend, Serving)
+        else None
+    )
     if refused:
         raise InputError(f"backend: {refused}")
     if isinstance(backend, Serving):
@@ -113,6 +120,8 @@ def _refuse_early(plan: Plan) -> None:
 def _quantize_and_generate(
     plan: Plan, store: Store, observer: Observer, watch: Stopwatch, only: str | None, generator: Generator | None
 ) -> None:
+    backend = generator or backend_of(plan.study)
+    checked = only == "quantize" or not isinstance(backend, Checks)
     for variant in (v for v in plan.variants if thinking_of(v.id)[0] == v.id):
         # one checkpoint, which is opened once for all the ways in which it is to think
         thinking = [v for v in plan.variants if thinking_of(v.id)[0] == variant.id]
@@ -120,7 +129,10 @@ def _quantize_and_generate(
         if not open_cells and not perplexity.missing(store, variant.id, plan.text, plan.windows):
             continue
         model = None
-        if generator is None and not isinstance(backend_of(plan.study), Serving):
+        if not checked and isinstance(backend, Checks):
+            backend.check()
+            checked = True
+        if generator is None and not isinstance(backend, Serving):
             with watch.timing("quantize"):
                 model = _checkpoint(plan, store, variant, observer)
         if only == "quantize":

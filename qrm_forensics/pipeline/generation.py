@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from qrm_forensics.errors import EnvironmentMissing, InputError
-from qrm_forensics.generate import Generator, Serving, Session, get_generator
+from qrm_forensics.generate import Describes, Generator, Serving, Session, get_generator
 from qrm_forensics.observing import Observer, Stopwatch
 from qrm_forensics.pipeline import perplexity
 from qrm_forensics.pipeline.plan import Plan
@@ -48,6 +48,8 @@ def generate(
     folder = str(plan.sources[variant.id]) if isinstance(backend, Serving) else ""
     opened = model or ModelRef(folder, None, variant.id if folder else variant.recipe, None, "original")
     with backend.open(opened) as session:
+        if isinstance(session, Describes):
+            watch.engines[variant.id] = session.describe()
         for thinking, benchmark in cells:
             planned = plan.requests(thinking.id, benchmark)
             store.recover(thinking.id, benchmark)
