@@ -28,9 +28,11 @@ from qrm_forensics.report.process import (
     build_reached,
 )
 from qrm_forensics.report.reader.build import build_reader
+from qrm_forensics.report.reader.model import Reader
 from qrm_forensics.report.sections.build import build_sections
 from qrm_forensics.report.sections.material import Material
 from qrm_forensics.report.spread import build_distributions, build_loops, build_markers
+from qrm_forensics.report.thinking import FreeThinking, has_budgets
 from qrm_forensics.store import Store
 
 
@@ -39,7 +41,8 @@ def build_context(store: Store, *, max_cases: int = 8, responses: bool = True) -
 
     ``max_cases`` per benchmark.  ``responses``: pack all of them, which only the HTML report can show.  Raises InsufficientDataError for a run without a response.
     """
-    run = load(store)
+    whole = load(store) if has_budgets(store) else None
+    run = load(FreeThinking(store.root))
     if not run.benchmarks:
         raise InsufficientDataError(f"{store.root}: has no responses to report; run or import first")
     ledger = Ledger()
@@ -48,7 +51,7 @@ def build_context(store: Store, *, max_cases: int = 8, responses: bool = True) -
     evidence = gather(run, reports, compared, ledger)
     findings = build_findings(run, reports, evidence, ledger)
     health = build_health(run, compared, ledger)
-    sections = build_sections(Material(run, reports, compared, evidence, ledger))
+    sections = build_sections(Material(run, reports, compared, evidence, ledger, whole))
     headline = build_headline(run, reports, evidence, findings, ledger)
     return ReportContext(
         title=_title(store),
@@ -62,9 +65,16 @@ def build_context(store: Store, *, max_cases: int = 8, responses: bool = True) -
         thresholds=build_thresholds(run, ledger),
         sections=sections,
         health=health,
-        reader=build_reader(run, compared) if responses else None,
+        reader=_reader(run, whole, compared) if responses else None,
         claims=ledger.all(),
     )
+
+
+def _reader(run: RunData, whole: RunData | None, compared: dict[str, dict[str, str]]) -> Reader:
+    """All responses, those under thinking budgets too."""
+    if whole is None:
+        return build_reader(run, compared)
+    return build_reader(whole, {data.name: _reference_of(whole, data) for data in whole.benchmarks.values()})
 
 
 def _reference_of(run: RunData, data: BenchmarkData) -> dict[str, str]:

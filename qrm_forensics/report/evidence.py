@@ -13,6 +13,7 @@ from qrm_forensics.errors import InputError
 from qrm_forensics.records import TRACE_KEY
 from qrm_forensics.report.checkpoints import tensor_table, token_table, variant_table
 from qrm_forensics.report.model import Claim
+from qrm_forensics.report.thinking import forced_table
 from qrm_forensics.store import Store
 
 #: Ending of the name of a table: the thresholds that are stored beside the columns of a measure.
@@ -47,6 +48,8 @@ def _table(store: Store, name: str, claims: Sequence[Claim]) -> pd.DataFrame:
         return variant_table(store)
     if name == "checkpoints":
         return tensor_table(store)
+    if name == "forced":
+        return forced_table(store)
     if name == "tokens":
         return token_table(store)
     if name == "traces":

@@ -24,6 +24,8 @@ class Material:
     references: dict[str, dict[str, str]]
     evidence: Evidence
     ledger: Ledger
+    #: The run with its variants under thinking budgets, where there are any; ``run`` is without them.
+    thinking: RunData | None = None
     #: What builders keep for one another, by name.
     kept: dict[str, Any] = field(default_factory=dict)
 
