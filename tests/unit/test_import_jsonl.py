@@ -273,7 +273,24 @@ def test_imported_rows_are_scored(tmp_path: Path) -> None:
 
     store = import_run([put(tmp_path, row(idx=0), row(idx=1, problem="What is 2 + 2?", answer="4"))], tmp_path / "run")
     with store.writing():
-        derive(store)
+        derive(store, steps=("score",))
     verdicts = store.verdicts().to_pylist()
     verdicts = [v for v in verdicts if v["policy"] == "strict"]
     assert [v["status"] for v in sorted(verdicts, key=lambda v: v["problem_id"])] == [Status.CORRECT, Status.WRONG]
+
+
+# ------------------------------------------------------------------ a batch that vLLM ran
+def test_a_batch_of_vllm_with_its_requests_and_problems() -> None:
+    folder = VECTORS / "batch"
+    assert detect_format([folder / "output.jsonl", folder / "requests.jsonl"]) == "jsonl"
+    read = jsonl.read([folder / "output.jsonl", folder / "requests.jsonl"], folder / "problems.jsonl")
+    # Without a benchmark in the rows it is called after the file.
+    (cell,) = read.cells
+    assert (cell.variant, cell.benchmark, read.size_known) == ("awq-w4g128", "output", {"output": True})
+    first, one, two, cut = cell.traces
+    assert first.problem_id == "0000-addition" and first.text is not None and "\\boxed{77}" in first.text
+    assert (first.finish, first.seed, first.prompt) == (Finish.STOP, 42, "What is 36 + 41?")
+    assert (one.problem_id, one.sample, two.sample) == ("0001-multiplication", 0, 1)
+    assert (cut.finish, cut.completion_tokens, cut.prompt_tokens) == (Finish.LENGTH, 8, 16)
+    assert cut.logprobs is not None and len(cut.logprobs) == 8 and max(cut.logprobs) <= 0
+    assert {p.id: p.gold for p in read.problems}["0000-addition"] == "77"
