@@ -19,6 +19,7 @@ from qrm_forensics.export import export_table
 from qrm_forensics.measure import make_corpora, measure_groups, warm_up
 from qrm_forensics.metrics import Metric, all_metrics
 from qrm_forensics.observing import Observer, Silent, Stopwatch
+from qrm_forensics.recipes import thinking_of
 from qrm_forensics.records import TRACE_KEY, Kind, Status
 from qrm_forensics.sandbox import described
 from qrm_forensics.score import POLICIES, Grader
@@ -163,7 +164,7 @@ def _judge(store: Store, observer: Observer) -> str:
 
 
 def _foresee(store: Store, made_of: str, observer: Observer) -> None:
-    """Judge the early warning on every benchmark, all variants together; again when anything changed."""
+    """Judge the early warning on every benchmark, all variants without a thinking budget together; again when anything changed."""
     made_of = hash_of([made_of, FORESEEN_VERSION])
     kept = store.analysis(FORESEEN)
     if kept is not None and kept[0] == made_of:
@@ -188,7 +189,7 @@ def _foresee(store: Store, made_of: str, observer: Observer) -> None:
         groups, closed = [row[2] for row in rows], [t["closed"] for t in told]
         found[benchmark] = {
             "responses": len(texts),
-            "of": sum(1 for key in facts if key[1] == benchmark),
+            "of": sum(1 for key in facts if key[1] == benchmark and _free(key[0])),
             **{
                 target: _plain(evaluate(texts, closed, groups, target=target, **columns))
                 for target in ("unclosed", "loop")
@@ -201,7 +202,7 @@ def _foresee(store: Store, made_of: str, observer: Observer) -> None:
 
 def _within(store: Store, benchmark: str, limit: int) -> tuple[list[tuple[Any, ...]], list[str | None]]:
     """Keys and texts of the responses to as many problems, drawn by the hash of their ids, as ``limit`` bytes hold."""
-    groups = [g for v, b in store.cells() if b == benchmark for g in store.row_groups(v, b)]
+    groups = [g for v, b in store.cells() if b == benchmark and _free(v) for g in store.row_groups(v, b)]
     share = min(1.0, limit / max(sum(g.bytes for g in groups), 1))
     keys: list[tuple[Any, ...]] = []
     texts: list[str | None] = []
@@ -211,6 +212,11 @@ def _within(store: Store, benchmark: str, limit: int) -> tuple[list[tuple[Any, .
                 keys.append(tuple(row[k] for k in TRACE_KEY))
                 texts.append(row["text"])
     return keys, texts
+
+
+def _free(variant: str) -> bool:
+    """Whether a variant thinks as long as it likes: a forced ``</think>`` would be foreseen from nothing."""
+    return thinking_of(variant)[1].kind == "free"
 
 
 def _plain(result: EarlyWarning) -> dict[str, Any]:
