@@ -188,8 +188,9 @@ def _config(level: str, filtered: bool) -> dict[str, Any]:
 
 def _roots() -> list[tuple[str, str]]:
     """(path, where it really is) of Python's and the system's libraries; none within another."""
-    wanted = [f"{prefix}/{name}" for prefix in ("", "/usr", sys.base_prefix) for name in ("lib", "lib64")]
-    wanted += [sysconfig.get_path("stdlib"), sysconfig.get_path("platstdlib"), "/etc/ld.so.cache"]
+    prefixes = ("", "/usr", sys.base_prefix, sys.base_exec_prefix)  # of Python itself, not of a virtual environment
+    wanted = [f"{prefix}/{name}" for prefix in prefixes for name in ("lib", "lib64")]
+    wanted += [sysconfig.get_path("stdlib"), "/etc/ld.so.cache"]
     there = sorted({str(Path(path)) for path in wanted if Path(path).exists()})
     outer = [p for p in there if not any(p != q and Path(p).is_relative_to(q) for q in there)]
     return [(path, str(Path(path).resolve())) for path in outer]

@@ -21,6 +21,7 @@ import random
 import sys
 import threading
 import traceback
+from contextlib import suppress
 from types import ModuleType
 from typing import Any, Final, NoReturn
 
@@ -94,6 +95,7 @@ def run(prepared: Prepared, given: list[Any] | None) -> NoReturn:
     ):
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
+    stdout = sys.stdout
     code = 0
     try:
         try:
@@ -102,7 +104,11 @@ def run(prepared: Prepared, given: list[Any] | None) -> NoReturn:
             code = 0  # as in LiveCodeBench, whatever its argument
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
-        sys.stdout.flush()
+        # As at the end of any program: whatever took the place of standard output, and then what it stood on.
+        with suppress(AttributeError):
+            sys.stdout.flush()
+        with suppress(ValueError):  # closed
+            stdout.flush()
     except MemoryError:
         code = OUT_OF_MEMORY
     except _NotJSON as error:
