@@ -53,6 +53,7 @@ class BenchmarkSpec(_Part):
     ``path``: that file, or for a named one its folder, or the folder of all data sets; ``hub`` downloads a named one instead
     (at ``revision``).  ``limit``: only the first problems.  ``subset``: which release of LiveCodeBench.  ``prompt``: a preset's
     name, or a text with ``{problem}``.  ``system``: a system prompt.  ``kind`` and ``fields`` are for one's own file.
+    ``lighteval``: the problems and wording of a task of lighteval (``math_500|0``, ``FILE.py::NAME|0``); docs/lighteval.md.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -65,6 +66,7 @@ class BenchmarkSpec(_Part):
     system: Annotated[str, Field(min_length=1)] | None = None
     kind: Literal["math", "choice", "code"] | None = None
     fields: FieldsSpec = FieldsSpec()
+    lighteval: Annotated[str, Field(min_length=1)] | None = None
 
     @model_serializer(mode="wrap")
     def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -25,8 +25,9 @@ def problems_of(
         return [replace(problem, prompt=problem.question) for problem in asked] if messages else asked, None
     from qrm_forensics.benchmarks.load import load
     from qrm_forensics.generate.prompts import chat_prompts
+    from qrm_forensics.lighteval_bridge import tasks
 
-    loaded = load(spec)
+    loaded = load(spec) if spec.lighteval is None else tasks.load(spec)
     if messages and spec.system is not None:
         raise InputError(
             f"benchmarks: {spec.name} has a system prompt, which the server backend does not send with api: chat"
