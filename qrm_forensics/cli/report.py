@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from qrm_forensics.report.model import ReportContext
 
 RUNS = Path("runs")
+#: The format that is made from the run and not from what the report says.
+TABLE = "table"
 
 
 @click.command()
@@ -24,7 +26,7 @@ RUNS = Path("runs")
     "formats",
     default="html,md,csv,tex,json",
     show_default=True,
-    help="Comma-separated: html, md, csv, tex, json; svg and png (pictures of the charts) need a Chromium.",
+    help="Comma-separated: html, md, csv, tex, json; table (the paper's two tables, printed and written); svg and png (pictures of the charts) need a Chromium.",
 )
 @click.option("--out", type=click.Path(path_type=Path), help="Report folder (default: <RUN>/report).")
 @click.option(
@@ -69,8 +71,14 @@ def report(
     from qrm_forensics.report.render import FORMATS, render
 
     chosen = [f.strip() for f in formats.split(",") if f.strip()]
-    if unknown := [f for f in chosen if f not in FORMATS]:
-        raise InputError(f"report format {', '.join(unknown)}: choose from {', '.join(FORMATS)}")
+    if unknown := [f for f in chosen if f not in (*FORMATS, TABLE)]:
+        raise InputError(f"report format {', '.join(unknown)}: choose from {', '.join((*FORMATS, TABLE))}")
+    if TABLE in chosen:
+        files = _paper_tables(run_folder, context_file, list(languages) or ["en"], out, as_json)
+        chosen = [f for f in chosen if f != TABLE]
+        if not chosen:
+            _print_files(files[0], files[1:], as_json)
+            return
     context, target = _read(run_folder, context_file, responses=bool({"html", "json"} & set(chosen)))
     target = out or target
     try:
@@ -95,6 +103,33 @@ def report(
             click.echo(f"responses: {context.reader.packed_bytes / 1e6:.1f} MB compressed, {where} ({limit})", err=True)
     if open_it and pages:
         click.launch(str(pages[0].resolve()))
+
+
+def _paper_tables(
+    run_folder: Path | None, context_file: Path | None, languages: list[str], out: Path | None, as_json: bool
+) -> list[Path]:
+    """Print and write the paper's tables; the folder, then the files."""
+    from qrm_forensics.cli.paper_tables import print_tables
+    from qrm_forensics.report.i18n import Texts, check_languages
+    from qrm_forensics.report.paper_tables import paper_tables, write_tables
+    from qrm_forensics.store import Store, newest_run
+
+    if context_file is not None:
+        raise InputError("--format table: steps are counted in the responses, which a context has not; give the RUN")
+    texts = {language: Texts.of(language) for language in check_languages(languages)}
+    store = Store(run_folder) if run_folder else newest_run(RUNS)
+    tables = paper_tables(store)
+    target = out or store.root / "report"
+    print_tables(tables, next(iter(texts.values())), error=as_json)
+    return [target, *write_tables(tables, target / "tables", texts)]
+
+
+def _print_files(target: Path, files: list[Path], as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"report": str(target), "files": [str(p) for p in files]}, ensure_ascii=False))
+    else:
+        for path in files:
+            click.echo(str(path))
 
 
 def _read(run_folder: Path | None, context_file: Path | None, *, responses: bool) -> tuple[ReportContext, Path]:
