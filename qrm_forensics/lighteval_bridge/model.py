@@ -7,7 +7,7 @@
 ``model_name`` is a checkpoint's folder, or ``builtin``; a checkpoint that ``qrm-forensics quantize`` wrote is executed as its
 manifest says.  The backend is ``embedded`` unless ``QRM_FORENSICS_BACKEND`` names another, with its options as YAML:
 ``QRM_FORENSICS_BACKEND='{name: vllm, options: {dtype: bfloat16}}'``.  lighteval's generation parameters are the sampling
-(temperature 0 where it says none, as lighteval's own models do); the several samples of a document differ by our own key.
+(temperature 0 where it says none, as lighteval's own models do); samples are drawn by task, row, number and seed.
 
 This is the only module that imports lighteval when it is imported: lighteval takes the first class of it that is a model.
 """
@@ -98,18 +98,19 @@ class ForensicsModel(LightevalModel):  # type: ignore[misc]
         for limit in dict.fromkeys(doc.generation_size for doc in docs):
             numbers = [i for i, doc in enumerate(docs) if doc.generation_size == limit]
             sampling = self._sampling(limit)
+            problems = {_place(docs[i]): _problem(docs[i], prompts[i]) for i in numbers}
             requests = [
-                Request("lighteval", _problem(i, prompts[i]), sample, sampling.seeds[0])
+                Request("lighteval", problems[_place(docs[i])], sample, sampling.seeds[0])
                 for i in numbers
                 for sample in range(docs[i].num_samples)
             ]
-            made: dict[int, dict[int, Trace]] = {i: {} for i in numbers}
+            made: dict[tuple[str, str, int], Trace] = {}
             for trace in self._session.sample(requests, sampling):
                 if trace.text is None:
-                    raise RuntimeError(f"{docs[int(trace.problem_id)].task_name}: no response: {trace.error}")
-                made[int(trace.problem_id)][trace.sample] = trace
+                    raise RuntimeError(f"{trace.benchmark}, {trace.problem_id}: no response: {trace.error}")
+                made[trace.benchmark, trace.problem_id, trace.sample] = trace
             for i in numbers:
-                traces = [made[i][sample] for sample in range(docs[i].num_samples)]
+                traces = [made[(*_place(docs[i]), sample)] for sample in range(docs[i].num_samples)]
                 responses[i] = ModelResponse(
                     input=prompts[i],
                     input_tokens=self._tokenizer.encode(prompts[i], add_special_tokens=False),
@@ -137,8 +138,16 @@ class ForensicsModel(LightevalModel):  # type: ignore[misc]
         )
 
 
-def _problem(number: int, prompt: str) -> Problem:
-    return Problem("lighteval", str(number), "", prompt, "", Kind.MATH, None, None)
+def _place(doc: Any) -> tuple[str, str]:
+    """(benchmark, problem id), by which samples are drawn: the row of the data set, wherever lighteval's shuffle put it.
+
+    They are what a study calls them that asks the same task under its own name, so that its responses are the same.
+    """
+    return doc.task_name.partition("|")[0], f"idx-{doc.id}"
+
+
+def _problem(doc: Any, prompt: str) -> Problem:
+    return Problem(*_place(doc), "", prompt, "", Kind.MATH, None, None)
 
 
 def _backend() -> BackendSpec:
