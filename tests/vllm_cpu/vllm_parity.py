@@ -16,9 +16,9 @@ CLOSE = 1e-4
 PROMPTS = torch.randint(3, 76, (12, 16), generator=torch.Generator().manual_seed(1)).tolist()
 
 
-def save_family(folder: Path, family: str, *, dtype: str = "float32") -> Path:
+def save_family(folder: Path, family: str, *, dtype: str = "float32", gain: float = 1.0) -> Path:
     """Two layers, hidden 128, 4 heads of 32, 2 of keys; Qwen2 with biases.  Logits vary by about 2.5, as those of real models do:
-    with larger ones float32 itself is not good to 1e-4.
+    with larger ones float32 itself is not good to 1e-4.  ``gain`` multiplies the linears of the layers.
     """
     from safetensors.torch import load_file, save_file
     from transformers import AutoConfig, AutoModelForCausalLM
@@ -49,6 +49,9 @@ def save_family(folder: Path, family: str, *, dtype: str = "float32") -> Path:
         model.to(getattr(torch, dtype)).save_pretrained(folder)
     weights = load_file(folder / "model.safetensors")
     weights["lm_head.weight"] *= 0.1
+    for name in weights:
+        if name.endswith("proj.weight"):
+            weights[name] *= gain
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
 
@@ -96,6 +99,21 @@ def scored(llm: Any, *, new: int = 8) -> list[Scored]:
         found += [told[token].logprob for told, token in zip(end.logprobs, end.token_ids, strict=True)]
         made.append(Scored(prompt + list(end.token_ids), len(prompt), torch.tensor(found)))
     return made
+
+
+def forced(llm: Any, texts: list[Scored]) -> torch.Tensor:
+    """Log-probabilities of the same tokens, given as prompts; those of all texts one after the other."""
+    from vllm import SamplingParams
+
+    sampling = SamplingParams(temperature=0, max_tokens=1, prompt_logprobs=0)
+    answers = llm.generate([{"prompt_token_ids": text.tokens} for text in texts], sampling, use_tqdm=False)
+    return torch.tensor(
+        [
+            told[token].logprob
+            for text, answer in zip(texts, answers, strict=True)
+            for told, token in zip(answer.prompt_logprobs[1:], text.tokens[1:], strict=True)
+        ]
+    )
 
 
 @dataclass(frozen=True, slots=True)
