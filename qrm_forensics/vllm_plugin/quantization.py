@@ -15,7 +15,6 @@ from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.layers.linear import LinearBase, UnquantizedLinearMethod
 from vllm.model_executor.layers.quantization import register_quantization_config
 from vllm.model_executor.layers.quantization.base_config import QuantizationConfig, QuantizeMethodBase
-from vllm.model_executor.models.utils import extract_layer_index
 
 from qrm_forensics.errors import InputError
 from qrm_forensics.runtime.spec import (
@@ -36,6 +35,7 @@ if TYPE_CHECKING:
 
 #: Linears that vLLM fuses.  The description speaks of their parts, which lie in this order.
 FUSED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+_LAYER = re.compile(r"model\.layers\.(\d+)\.")
 _LINEAR = re.compile(r"model\.layers\.(\d+)\.(?:self_attn\.[qkvo]_proj|mlp\.(?:gate|up|down)_proj)")
 
 
@@ -106,7 +106,10 @@ class QrmConfig(QuantizationConfig):  # type: ignore[misc]
                 f"{spec.recipe}: its transforms and grids go over whole rows, which tensor parallelism splits; use "
                 "tensor_parallel_size=1, with pipeline or data parallelism where one device is too small or too slow"
             )
-        number = extract_layer_index(prefix)
+        within = _LAYER.match(prefix)
+        if within is None:  # a head that vLLM puts on the model for another task
+            return UnquantizedLinearMethod()
+        number = int(within[1])
         if isinstance(layer, Attention):
             attention = spec.attention.get(number, AttentionSpec())
             keys = attention.keys if self.early_keys(number) is None else None
