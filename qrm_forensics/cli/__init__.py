@@ -23,6 +23,7 @@ from qrm_forensics.cli import figures as cli_figures
 from qrm_forensics.cli import gen_calib as cli_gen_calib
 from qrm_forensics.cli import quantize as cli_quantize
 from qrm_forensics.cli import report as cli_report
+from qrm_forensics.cli import smoke as cli_smoke
 from qrm_forensics.cli.compare import COMMANDS
 from qrm_forensics.errors import ForensicsError, InputError
 
@@ -188,6 +189,7 @@ for _command in (
     *cli_gen_calib.COMMANDS,
     *cli_quantize.COMMANDS,
     *cli_report.COMMANDS,
+    *cli_smoke.COMMANDS,
 ):
     cli.add_command(_command)
 
