@@ -10,7 +10,7 @@ import pyarrow as pa
 from pydantic import BaseModel
 
 from qrm_forensics import symptoms
-from qrm_forensics.benchmarks import taxonomy
+from qrm_forensics.benchmarks import registry, taxonomy, wikitext
 from qrm_forensics.compare.baseline_file import BASELINE_VERSION
 from qrm_forensics.compare.items import ITEM_SCHEMA
 from qrm_forensics.importers import describe
@@ -193,7 +193,34 @@ def importers_page() -> str:
     )
 
 
+#: What was asked here with the real files of the data set; the others with files of the same form that the tests write.
+REAL_FILES = ("MATH-500", "AIME-90")
+
+
+def benchmarks_page() -> str:
+    """docs/benchmarks.md with its table written anew; the text around it stands in the page itself."""
+    begin, end = "<!-- table: python docs/build.py -->\n", "<!-- /table -->"
+    before, _, rest = (HERE / "benchmarks.md").read_text(encoding="utf-8").partition(begin)
+    lines = [
+        "| name | problems | what | data set | folder | licence | prompt | kind | tried here |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for b in registry.BENCHMARKS.values():
+        source = f"[{b.hub}](https://huggingface.co/datasets/{b.hub})" if b.hub else "–"
+        folder = f"`{b.folders[0]}`" if b.folders else "–"
+        tried = "real files" if b.name in REAL_FILES else "files of its form"
+        lines.append(
+            f"| `{b.name}` | {b.size:,} | {b.asks} | {source} | {folder} | {b.licence} | `{b.prompt}` | `{b.kind}` | {tried} |"
+        )
+    hub = f"[{wikitext.HUB}](https://huggingface.co/datasets/{wikitext.HUB})"
+    lines.append(
+        f"| `{registry.PERPLEXITY}` | – | text, for perplexity | {hub} | `wikitext` | CC BY-SA 3.0, GFDL | – | – | files of its form |"
+    )
+    return "".join([before, begin, "\n".join(lines), "\n", end, rest.partition(end)[2]])
+
+
 PAGES = {
+    "benchmarks.md": benchmarks_page,
     "importers.md": importers_page,
     "outcomes.md": outcomes_page,
     "metrics.md": metrics_page,

@@ -5,19 +5,21 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Sequence
 
+from qrm_forensics.benchmarks.registry import expected_size
 from qrm_forensics.records import Coverage
 from qrm_forensics.store import Store
 
 _NUMBERED = re.compile(r"idx-(\d+)")
 
 
-def coverage(ids: Collection[str], benchmark_ids: Sequence[str] | None) -> Coverage:
+def coverage(ids: Collection[str], benchmark_ids: Sequence[str] | None, size: int | None = None) -> Coverage:
     """The part of a benchmark that ``ids`` are.
 
     ``benchmark_ids`` are all its problem ids in its order, or None where its size is
-    not known.  Order and repetition of ``ids`` (several seeds) do not matter.  With
-    an unknown size, ids ``idx-0`` … ``idx-(n-1)`` may be all of it or its beginning
-    (UNKNOWN), while gaps in the numbers prove a choice (SELECTED).
+    not known; ``size`` is then how many it should have, where its name says so.  Order and
+    repetition of ``ids`` (several seeds) do not matter.  Without the benchmark's ids, gaps in
+    the numbers of ``idx-N`` prove a choice (SELECTED); ``idx-0`` … ``idx-(n-1)`` are all of it or
+    its beginning, which only its size tells apart (else UNKNOWN).
 
     Raises ValueError if there are no ids, or ids that the benchmark does not have.
     """
@@ -26,9 +28,13 @@ def coverage(ids: Collection[str], benchmark_ids: Sequence[str] | None) -> Cover
         raise ValueError("coverage of no problems at all")
     if benchmark_ids is None:
         numbers = [_NUMBERED.fullmatch(i) for i in answered]
-        known = {int(n[1]) for n in numbers if n is not None}
-        gaps = None not in numbers and known != set(range(len(answered)))
-        return Coverage.SELECTED if gaps else Coverage.UNKNOWN
+        if None not in numbers and {int(n[1]) for n in numbers if n is not None} != set(range(len(answered))):
+            return Coverage.SELECTED
+        if len(answered) == size:
+            return Coverage.FULL
+        return (
+            Coverage.PREFIX if size is not None and len(answered) < size and None not in numbers else Coverage.UNKNOWN
+        )
     if strange := answered - set(benchmark_ids):
         raise ValueError(f"{len(strange)} ids that the benchmark does not have, such as {min(strange)!r}")
     if len(answered) == len(set(benchmark_ids)):
@@ -39,9 +45,9 @@ def coverage(ids: Collection[str], benchmark_ids: Sequence[str] | None) -> Cover
 def run_coverage(store: Store) -> dict[tuple[str, str], Coverage]:
     """(variant, benchmark) -> coverage, for every cell of a run that has traces.
 
-    An import whose problems were read from the prompts does not know the size of the
-    benchmark and says so in its request (``size_known``); everywhere else the problem
-    table holds the whole benchmark.
+    An import whose problems were read from the prompts does not hold the whole benchmark and
+    says so in its request (``size_known``), as does a run whose file had only some of its
+    problems; everywhere else the problem table holds the whole benchmark.
     """
     size_known: dict[str, bool] = store.study["request"].get("size_known", {})
     benchmark_ids: dict[str, list[str]] = {}
@@ -51,6 +57,6 @@ def run_coverage(store: Store) -> dict[tuple[str, str], Coverage]:
     for variant, benchmark in store.cells():
         ids = {key[0] for key in store.trace_keys(variant, benchmark)}
         found[variant, benchmark] = coverage(
-            ids, benchmark_ids.get(benchmark) if size_known.get(benchmark, True) else None
+            ids, benchmark_ids.get(benchmark) if size_known.get(benchmark, True) else None, expected_size(benchmark)
         )
     return found

@@ -54,7 +54,7 @@ _ALL = (
         *("500 problems of MATH by subject and level", "test"),
     ),
     _mathematics(
-        *("AIME-90", 90, "xiaoyuanliu/AIME90", ("AIME90", "AIME90_hf"), "none named; problems © MAA"),
+        *("AIME-90", 90, "xiaoyuanliu/AIME90", ("AIME90", "AIME90_hf"), "see its page; problems © MAA"),
         *("the AIME of 2022 to 2024", "train"),
     ),
     _mathematics(
@@ -62,7 +62,7 @@ _ALL = (
         *("the AIME of 2024", "train", "aime_2024_problems.parquet"),
     ),
     _mathematics(
-        *("AIME-2025", 30, "yentinglin/aime_2025", ("aime_2025", "AIME_2025"), "none named; problems © MAA"),
+        *("AIME-2025", 30, "yentinglin/aime_2025", ("aime_2025", "AIME_2025"), "see its page; problems © MAA"),
         *("the AIME of 2025", "train"),
     ),
     Benchmark(

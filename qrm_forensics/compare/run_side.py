@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from qrm_forensics.benchmarks.coverage import coverage
+from qrm_forensics.benchmarks.registry import expected_size
 from qrm_forensics.compare.items import (
     ITEM_SCHEMA,
     Facts,
@@ -179,7 +180,11 @@ def _coverage(store: Store, items: pd.DataFrame) -> dict[str, str]:
         known.setdefault(benchmark, []).append(problem_id)
     return {
         str(benchmark): str(
-            coverage(set(ids), known.get(str(benchmark)) if size_known.get(str(benchmark), True) else None)
+            coverage(
+                set(ids),
+                known.get(str(benchmark)) if size_known.get(str(benchmark), True) else None,
+                expected_size(str(benchmark)),
+            )
         )
         for benchmark, ids in items.groupby("benchmark", sort=False)["problem_id"]
     }

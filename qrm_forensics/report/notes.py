@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from qrm_forensics.benchmarks.registry import expected_size
 from qrm_forensics.records import Coverage, Finish
 from qrm_forensics.report.claims import Ledger, count, where
 from qrm_forensics.report.data import BenchmarkData, RunData
@@ -83,6 +84,8 @@ def _about_cell(run: RunData, data: BenchmarkData, cell: Cell, ledger: Ledger) -
             whole = where(benchmark=data.name)
             size = count(f"size/{data.name}", data.size, "definition.benchmark_size", table="problems", filter=whole)
             slots["size"] = ledger.add(size)
+        elif kind == "prefix":  # of a benchmark whose size is known by its name only
+            slots["size"] = str(expected_size(data.name))
         key = f"note.{kind}" if "size" in slots or kind == "unknown_size" else "note.selected_unknown_size"
         notes.append(Sentence(key, slots, "warning" if cell.coverage is Coverage.SELECTED else "info"))
     if not run.store.sealed(cell.variant, data.name):

@@ -36,6 +36,21 @@ def test_coverage(ids: list[str], benchmark: list[str] | None, expected: Coverag
     assert coverage(ids, benchmark) is expected
 
 
+@pytest.mark.parametrize(
+    ("ids", "expected"),
+    [
+        ([f"idx-{i}" for i in range(30)], Coverage.FULL),
+        ([f"p/{i}" for i in range(30)], Coverage.FULL),
+        ([f"idx-{i}" for i in range(12)], Coverage.PREFIX),
+        ([f"idx-{i}" for i in range(31)], Coverage.UNKNOWN),  # so it is not the benchmark of that name
+        ([f"p/{i}" for i in range(12)], Coverage.UNKNOWN),
+        (["idx-3", "idx-29"], Coverage.SELECTED),
+    ],
+)
+def test_coverage_by_the_known_size(ids: list[str], expected: Coverage) -> None:
+    assert coverage(ids, None, 30) is expected
+
+
 def test_coverage_refuses_what_is_not_of_the_benchmark() -> None:
     with pytest.raises(ValueError, match="'q'"):
         coverage(["q"], TEN)
