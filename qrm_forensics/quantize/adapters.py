@@ -39,7 +39,8 @@ class ModelMap:
     """The decoder layers of one architecture; ``stages`` are in the order of the forward pass.
 
     ``norms`` have a weight per hidden channel, ``head_norms`` (Qwen3: of queries and keys, in front of RoPE) one per channel
-    of a head.  ``key_source`` makes the keys that RoPE turns.  ``tied``: lm_head is the embedding.
+    of a head.  ``key_source`` makes the keys that RoPE turns, ``attention_end`` and ``mlp_end`` are the last linears of the
+    two halves, whose outputs are added to the hidden states; the second of ``norms`` stands between them.  ``tied``: lm_head is the embedding.
     """
 
     architecture: str
@@ -52,6 +53,8 @@ class ModelMap:
     tied: bool = False
     head_norms: tuple[str, ...] = ()
     key_source: str = "self_attn.k_proj"
+    attention_end: str = "self_attn.o_proj"
+    mlp_end: str = "mlp.down_proj"
     embedding: str = "model.embed_tokens"
     final_norm: str = "model.norm"
     lm_head: str = "lm_head"

@@ -13,10 +13,11 @@ from qrm_forensics.quantize.awq_core import (
     CLIP_STEPS,
     GRID,
     ScaleChoice,
+    SeenInputs,
     clip,
-    group_moments,
     search_clip,
     search_scale,
+    search_scale_by_moments,
 )
 from qrm_forensics.quantize.base import Job, Outcome, group_sizes
 from qrm_forensics.quantize.layerwise import LayerStream, first
@@ -50,7 +51,7 @@ class AWQ:
     """
 
     name = "awq"
-    version = 1
+    version = 2
     calibrated = True
 
     def refuse(self, recipe: Recipe) -> str | None:
@@ -86,9 +87,10 @@ class AWQ:
                 stream.release(index)
                 job.progress(index + 1, model.layers)
                 continue
-            inputs: dict[str, list[Tensor]] = {stage.linears[0]: [] for stage in model.stages}
+            tokens = job.calibration.token_ids.size
+            inputs = {stage: _seen(layer, stage, tokens, dtype) for stage in model.stages}
             arguments = stream.arguments
-            stream.advance(layer, {name: found.append for name, found in inputs.items()})
+            stream.advance(layer, {stage.linears[0]: found.add for stage, found in inputs.items()})
             sizes = {linear: groups[model.name(index, linear)] for linear in model.linears}
             try:
                 choices = _scales(layer, model, inputs, arguments, recipe.weight_bits, sizes)
@@ -98,10 +100,10 @@ class AWQ:
                 fold_scale(layer, stage, chosen.scale)
             made: dict[str, tuple[AffineGrid, Tensor]] = {}
             for stage in model.stages:
-                choice, seen = choices.get(stage), inputs[stage.linears[0]]
-                scaled = [x / choice.scale for x in seen] if choice else seen
-                moments = group_moments(scaled, sizes[stage.linears[0]])
-                sample = _sample(scaled)
+                choice, seen = choices.get(stage), inputs.pop(stage)
+                scale = choice.scale if choice else None
+                moments = seen.scaled_moments(scale, sizes[stage.linears[0]])
+                sample = seen.scaled_sample(scale)
                 for linear in stage.linears:
                     module = model.name(index, linear)
                     stored = job.scale_dtype(source.dtype(f"{module}.weight"))
@@ -139,7 +141,7 @@ def _changed(layer: nn.Module, source: Checkpoint, prefix: str) -> dict[str, Ten
 def _scales(
     layer: nn.Module,
     model: ModelMap,
-    inputs: dict[str, list[Tensor]],
+    inputs: dict[Stage, SeenInputs],
     arguments: list[dict[str, Any]],
     bits: int,
     groups: Mapping[str, int],
@@ -155,7 +157,11 @@ def _scales(
         source = layer.get_submodule(stage.source)
         if stage.source == "self_attn.v_proj" and source.weight.shape != linears[0].weight.shape:
             continue
-        block, seen = layer.get_submodule(stage.inspect), inputs[stage.linears[0]]
+        sums = inputs[stage].sums()
+        if sums is not None:
+            choices[stage] = search_scale_by_moments(*sums, linears, bits, groups[stage.linears[0]])
+            continue
+        block, seen = layer.get_submodule(stage.inspect), inputs[stage].batches
 
         def run(
             i: int, block: Any = block, seen: list[Tensor] = seen, attention: bool = stage.inspect == "self_attn"
@@ -183,13 +189,13 @@ def fold_scale(layer: nn.Module, stage: Stage, scale: Tensor) -> None:
         layer.get_submodule(linear).weight.data.mul_(scale)
 
 
-def _sample(inputs: list[Tensor]) -> Tensor:
-    """At most ``SAMPLE`` input vectors (float32 [vectors, channels]), evenly spaced over all of them."""
+def _seen(layer: nn.Module, stage: Stage, tokens: int, dtype: torch.dtype) -> SeenInputs:
+    """An empty collector, with a sample of at most about ``SAMPLE`` input vectors, evenly spaced."""
     import torch
 
-    rows = sum(x.flatten(0, -2).shape[0] for x in inputs)
-    step = max(1, -(-rows // SAMPLE))
-    return torch.cat([x.flatten(0, -2)[::step] for x in inputs]).float()
+    first: Any = layer.get_submodule(stage.linears[0])
+    alone = stage.inspect == stage.linears[0] and dtype == torch.float32
+    return SeenInputs(summed=alone and tokens > first.in_features, step=max(1, -(-tokens // SAMPLE)))
 
 
 def _output_error(weight: Tensor, rounded: Tensor, sample: Tensor) -> float:

@@ -33,7 +33,7 @@ class FlatQuant:
     """
 
     name = "flatquant"
-    version = 1
+    version = 2
     calibrated = True
 
     def refuse(self, recipe: Recipe) -> str | None:
@@ -63,11 +63,11 @@ class FlatQuant:
         linears: dict[str, LinearSpec] = {}
         attention: dict[int, AttentionSpec] = {}
         skipped = recipe.skipped(model.layers)
-        stream = LayerStream(source, job.calibration, torch.float32)
+        stream = LayerStream(source, job.calibration, torch.float32, windows=BATCH)
         for index in range(model.layers):
             layer = stream.layer(index)
             peaks = _Peaks(model)
-            inputs, arguments = _in_batches(stream)
+            inputs, arguments = list(stream.batches), stream.arguments
             stream.advance(layer, peaks.watch())
             if index not in skipped:
                 transforms = LayerTransforms(layer, model, settings, peaks.found, SEED + index)
@@ -110,27 +110,6 @@ class _Peaks:
             self.found[name] = torch.maximum(self.found[name], largest) if name in self.found else largest
 
         return add
-
-
-def _in_batches(stream: LayerStream) -> tuple[list[Tensor], list[dict[str, Any]]]:
-    """The hidden states in front of the layer in batches of at most ``BATCH`` windows, with the layer's other arguments."""
-    inputs, arguments = [], []
-    for hidden, given in zip(stream.batches, stream.arguments, strict=True):
-        for part in hidden.split(BATCH):
-            inputs.append(part)
-            arguments.append({name: _first_rows(value, len(hidden), len(part)) for name, value in given.items()})
-    return inputs, arguments
-
-
-def _first_rows(value: Any, rows: int, wanted: int) -> Any:
-    """An argument for fewer windows: tensors (and tuples of them) with a row per window are cut.
-
-    All windows are equally long and unpadded, so that positions and masks are the same in every row.
-    """
-    if isinstance(value, tuple):
-        return tuple(_first_rows(part, rows, wanted) for part in value)
-    shape = getattr(value, "shape", ())
-    return value[:wanted] if shape and shape[0] == rows and rows != 1 else value
 
 
 def _store(

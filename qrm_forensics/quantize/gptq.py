@@ -29,7 +29,7 @@ class GPTQ:
     """
 
     name = "gptq"
-    version = 1
+    version = 2
     calibrated = True
 
     def refuse(self, recipe: Recipe) -> str | None:
@@ -65,7 +65,8 @@ class GPTQ:
                     stored = layer.get_submodule(linear).weight.detach()
                     outcome.tensors[f"{module}.weight"] = stored.to("cpu", settings.dtypes[module])
                 outcome.pack(job, made)
-            stream.advance(layer)
+            else:
+                stream.advance(layer)
             stream.release(index)
             job.progress(index + 1, model.layers)
         return outcome

@@ -8,11 +8,12 @@ plane algorithm (arXiv 2507.18553), which is what the tests compare with.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qrm_forensics.quantize.affine import AffineGrid, minmax_grid, mse_grid, split_groups
-from qrm_forensics.quantize.hessian import DAMPING, h_norm_error, inverse_factor
+from qrm_forensics.quantize.hessian import DAMPING, h_norm_errors, inverse_factor
 
 if TYPE_CHECKING:
     import torch
@@ -25,7 +26,7 @@ BLOCK = 128
 class GPTQResult:
     """``weight``: dequantized, float32, ``[rows, columns]``; ``codes``: what it was dequantized from, on ``grid``.
 
-    ``error`` and ``rtn_error`` are relative output errors (:func:`h_norm_error`) of this weight and of plain
+    ``error`` and ``rtn_error`` are relative output errors (:func:`~qrm_forensics.quantize.hessian.h_norm_error`) of this weight and of plain
     rounding to the same grid.  ``dead``: input channels that were 0 in the whole calibration; their weights
     become 0.  ``fallback`` is ``"rtn"`` where H could not be factorised, else None.
     """
@@ -41,8 +42,13 @@ class GPTQResult:
     rtn_error: float
 
 
-def quantize_weight(
-    weight: Tensor,
+def quantize_weight(weight: Tensor, hessian: Tensor, **options: Any) -> GPTQResult:
+    """:func:`quantize_weights` for one weight."""
+    return quantize_weights([weight], hessian, **options)[0]
+
+
+def quantize_weights(
+    weights: Sequence[Tensor],
     hessian: Tensor,
     *,
     bits: int,
@@ -52,65 +58,79 @@ def quantize_weight(
     clip: bool = True,
     damping: float = DAMPING,
     scale_dtype: torch.dtype | None = None,
-) -> GPTQResult:
-    """Round ``weight`` ``[rows, columns]`` under the metric of ``hessian`` ``[columns, columns]``.
+) -> list[GPTQResult]:
+    """Round weights ``[rows, columns]`` that share their inputs under the metric of ``hessian`` ``[columns, columns]``.
 
-    ``group`` divides the columns.  ``clip`` searches each group's range for the smallest 2.4-norm
-    error (:func:`mse_grid`) instead of taking min and max.  ``scale_dtype``: see :mod:`~qrm_forensics.quantize.affine`.
-    Raises ValueError where the Hessian holds NaN or infinity.
+    Rows are independent, so all weights are walked through at once.  ``group`` divides the columns.  ``clip`` searches each group's range for the
+    smallest 2.4-norm error (:func:`mse_grid`) instead of taking min and max.  ``scale_dtype``: see
+    :mod:`~qrm_forensics.quantize.affine`.  Raises ValueError where the Hessian holds NaN or infinity.
     """
     import torch
 
     if not bool(torch.isfinite(hessian).all()):
         raise ValueError("the calibration inputs hold NaN or infinity")
-    original = weight.float()
-    w, h = original.clone(), hessian.float().clone()
-    dead = h.diagonal() == 0
-    h.diagonal()[dead] = 1
-    w[:, dead] = 0
+    original = torch.cat([weight.float() for weight in weights])
+    dead = hessian.diagonal() == 0
+    w = original.masked_fill(dead, 0)
     search = mse_grid if clip else minmax_grid
     grid = search(split_groups(w, group), bits, symmetric=symmetric, scale_dtype=scale_dtype)
     nearest = grid.codes(split_groups(w, group))
-    rounded = grid.dequantize(nearest).reshape_as(w)
-    order = torch.argsort(h.diagonal(), descending=True, stable=True) if act_order else torch.arange(w.shape[1])
+    diagonal = hessian.diagonal().float().masked_fill(dead, 1)
+    order = torch.argsort(diagonal, descending=True, stable=True) if act_order else torch.arange(w.shape[1])
     order = order.to(w.device)
-    factor = inverse_factor(h[order][:, order], damping)
+    walking = hessian.float()[order][:, order]
+    walking.diagonal().copy_(diagonal[order])
+    factor = inverse_factor(walking, damping)
+    del walking
     if factor.upper is None:
-        codes, result = nearest.reshape_as(w), rounded
+        codes = nearest.reshape_as(w)
     else:
         # Transposed, a column of the weight is one contiguous row.
-        scale = grid.scale.squeeze(-1).repeat_interleave(group, 1)[:, order].T.contiguous()
-        zero = grid.zero.squeeze(-1).repeat_interleave(group, 1)[:, order].T.contiguous()
-        walked = _walk(w[:, order].T.contiguous(), factor.upper, scale, zero, grid.qmin, grid.qmax)
+        scale = grid.scale.squeeze(-1).T.contiguous()
+        zero = grid.zero.squeeze(-1).T.contiguous()
+        groups = (order // group).tolist()
+        walked = _walk(w[:, order].T.contiguous(), factor.upper, scale, zero, groups, grid.qmin, grid.qmax)
         codes = walked.T[:, torch.argsort(order)].contiguous()
-        result = grid.dequantize(split_groups(codes, group)).reshape_as(w)
-    return GPTQResult(
-        weight=result,
-        codes=codes,
-        grid=grid,
-        damping=factor.damping,
-        attempts=factor.attempts,
-        fallback=None if factor.upper is not None else "rtn",
-        dead=int(dead.sum()),
-        error=h_norm_error(original, result, hessian),
-        rtn_error=h_norm_error(original, rounded, hessian),
+    result = grid.dequantize(split_groups(codes, group)).reshape_as(w)
+    rounded = result if factor.upper is None else grid.dequantize(nearest).reshape_as(w)
+    rows = [weight.shape[0] for weight in weights]
+    lost = h_norm_errors(original, [result, rounded], hessian, rows)
+    parts = zip(
+        *(whole.split(rows) for whole in (result, codes, grid.scale, grid.zero)), zip(*lost, strict=True), strict=True
     )
+    return [
+        GPTQResult(
+            weight=weight,
+            codes=code,
+            grid=AffineGrid(scale, zero, grid.qmin, grid.qmax),
+            damping=factor.damping,
+            attempts=factor.attempts,
+            fallback=None if factor.upper is not None else "rtn",
+            dead=int(dead.sum()),
+            error=error,
+            rtn_error=rtn_error,
+        )
+        for weight, code, scale, zero, (error, rtn_error) in parts
+    ]
 
 
-def _walk(w: Tensor, upper: Tensor, scale: Tensor, zero: Tensor, qmin: int, qmax: int) -> Tensor:
-    """The codes.  All arguments are ``[columns, rows]`` in walking order; ``w`` is used up.  Updates beyond a block come lazily."""
+def _walk(w: Tensor, upper: Tensor, scale: Tensor, zero: Tensor, groups: list[int], qmin: int, qmax: int) -> Tensor:
+    """The codes.  ``w`` (used up) and the result are ``[columns, rows]`` in walking order; ``scale`` and ``zero`` are ``[groups, rows]``,
+    ``groups`` says to which of them a column belongs.  Updates beyond a block come lazily.
+    """
     import torch
 
     codes = torch.empty_like(w)
+    lowest, highest = qmin - zero, qmax - zero
+    # row i is what the rounding error of column i, undivided, does to the columns behind it
+    pushed = upper / upper.diagonal().unsqueeze(1)
     for start in range(0, w.shape[0], BLOCK):
         stop = min(start + BLOCK, w.shape[0])
-        local, corner = w[start:stop], upper[start:stop, start:stop]
-        errors = torch.empty_like(local)
-        for i in range(stop - start):
-            s, z = scale[start + i], zero[start + i]
-            code = ((local[i] / s).round() + z).clamp(qmin, qmax)
-            codes[start + i] = code
-            errors[i] = (local[i] - (code - z) * s) / corner[i, i]
-            local[i + 1 :].addr_(corner[i, i + 1 :], errors[i], alpha=-1)
-        w[stop:].addmm_(upper[start:stop, stop:].T, errors, alpha=-1)
-    return codes
+        local, steps, corner = w[start:stop], codes[start:stop], pushed[start:stop, start:stop]
+        for i, g in enumerate(groups[start:stop]):
+            column, s = local[i], scale[g]
+            step = torch.div(column, s, out=steps[i]).round_().clamp_(lowest[g], highest[g])
+            column.addcmul_(step, s, value=-1)  # what is left of the column is its error
+            local[i + 1 :].addr_(corner[i, i + 1 :], column, alpha=-1)
+        w[stop:].addmm_(pushed[start:stop, stop:].T, local, alpha=-1)
+    return codes.add_(zero[groups])

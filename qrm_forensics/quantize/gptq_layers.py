@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from qrm_forensics.errors import InputError
-from qrm_forensics.quantize.adapters import ModelMap
+from qrm_forensics.quantize.adapters import ModelMap, Stage
 from qrm_forensics.quantize.affine import MSE_NORM, MSE_SHRINK, MSE_STEPS, sqnr_db
-from qrm_forensics.quantize.gptq_core import BLOCK, quantize_weight
+from qrm_forensics.quantize.gptq_core import BLOCK, GPTQResult, quantize_weights
 from qrm_forensics.quantize.hessian import ATTEMPTS, DAMPING, InputMoments
 from qrm_forensics.quantize.layerwise import LayerStream
 from qrm_forensics.recipes import Recipe
@@ -58,34 +58,25 @@ def quantize_layer(
     recipe: Recipe,
     made: dict[str, tuple[AffineGrid, Tensor]] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Round the linears of one layer in place, stage by stage, each seeing what was rounded before it.
+    """Round the linears of one layer in place, stage by stage, each seeing what was rounded before it, and move on behind the layer.
 
     Returns the manifest's record per full module name; ``made`` is filled with grids and codes.  Raises InputError that names the module whose calibration
     inputs are not finite.
     """
     records = {}
     for stage in model.stages:
-        moments = InputMoments()
-        stream.observe(layer, {stage.linears[0]: moments.add}, until=stage.linears[0])
-        hessian = moments.hessian()
-        for linear in stage.linears:
+        moments, first = InputMoments(), stage.linears[0]
+        attended, finished = None, None
+        if first == model.attention_end:
+            attended = stream.attend(layer, first, moments.add)
+        elif first == model.mlp_end:
+            finished = stream.finish(layer, first, moments.add)
+        else:
+            stream.observe(layer, {first: moments.add}, until=first)
+        for linear, result in _round_stage(stage, index, layer, model, settings, recipe, moments):
             module = model.name(index, linear)
             live = layer.get_submodule(linear).weight
-            before = live.detach().clone()
-            try:
-                result = quantize_weight(
-                    live,
-                    hessian,
-                    bits=settings.bits,
-                    group=settings.groups[module],
-                    symmetric=settings.symmetric,
-                    act_order=settings.act_order,
-                    scale_dtype=settings.dtypes[module] if settings.real else None,
-                )
-            except ValueError as error:
-                raise InputError(f"{recipe}: {module}: {error}; check the checkpoint") from error
             rounded = result.weight.to(settings.dtypes[module])
-            live.data.copy_(rounded)
             if made is not None:
                 made[module] = (result.grid, result.codes)
             records[module] = {
@@ -99,6 +90,41 @@ def quantize_layer(
                 "dead_channels": result.dead,
                 "relative_output_error": result.error,
                 "relative_output_error_rtn": result.rtn_error,
-                "weight_sqnr_db": sqnr_db(before, live),
+                "weight_sqnr_db": sqnr_db(live.detach(), rounded),
             }
+            live.data.copy_(rounded)
+        if attended is not None:
+            stream.leave_attention(layer, first, model.norms[1], attended)
+    stream.advance(layer, end=model.mlp_end, held=finished)
     return records
+
+
+def _round_stage(
+    stage: Stage,
+    index: int,
+    layer: nn.Module,
+    model: ModelMap,
+    settings: GPTQSettings,
+    recipe: Recipe,
+    moments: InputMoments,
+) -> Iterator[tuple[str, GPTQResult]]:
+    """The linears of a stage share their inputs, and so one Hessian and one factorisation."""
+    alike: dict[tuple[int, torch.dtype | None], list[str]] = {}
+    for linear in stage.linears:
+        module = model.name(index, linear)
+        stored = settings.dtypes[module] if settings.real else None
+        alike.setdefault((settings.groups[module], stored), []).append(linear)
+    for (group, stored), linears in alike.items():
+        try:
+            results = quantize_weights(
+                [layer.get_submodule(linear).weight.detach() for linear in linears],
+                moments.hessian(),
+                bits=settings.bits,
+                group=group,
+                symmetric=settings.symmetric,
+                act_order=settings.act_order,
+                scale_dtype=stored,
+            )
+        except ValueError as error:
+            raise InputError(f"{recipe}: {model.name(index, linears[0])}: {error}; check the checkpoint") from error
+        yield from zip(linears, results, strict=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ class InputMoments:
     """H = (2/n) Σ x xᵀ over all input vectors, summed in float32 (GPTQ, arXiv 2210.17323, section 3)."""
 
     def __init__(self) -> None:
+        #: Right of its diagonal blocks, and in them; the rest is their mirror image and is never computed.
         self.total: Tensor | None = None
         self.count = 0
 
@@ -25,15 +27,24 @@ class InputMoments:
         rows = x.reshape(-1, x.shape[-1]).float()
         self.count += rows.shape[0]
         if self.total is None:
-            self.total = rows.T @ rows
-        else:
-            self.total.addmm_(rows.T, rows)
+            self.total = rows.new_zeros(rows.shape[1], rows.shape[1])
+        for start, stop in _blocks(rows.shape[1]):
+            self.total[start:stop, start:].addmm_(rows[:, start:stop].T, rows[:, start:])
 
     def hessian(self) -> Tensor:
         """``[columns, columns]``, float32.  Raises ValueError before the first :meth:`add`."""
         if self.total is None:
             raise ValueError("no input was seen")
-        return self.total * (2 / self.count)
+        found = self.total * (2 / self.count)
+        for start, stop in _blocks(len(found)):
+            found[stop:, start:stop] = found[start:stop, stop:].T
+        return found
+
+
+def _blocks(columns: int) -> list[tuple[int, int]]:
+    """At most eight blocks of columns, wide enough for fast matrix products."""
+    width = max(256, -(-columns // 8))
+    return [(start, min(start + width, columns)) for start in range(0, columns, width)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,32 +60,56 @@ class InverseFactor:
 
 
 def inverse_factor(hessian: Tensor, damping: float = DAMPING, attempts: int = ATTEMPTS) -> InverseFactor:
-    """Cholesky, invert, Cholesky again, in float64.
+    """The inverse of the upper triangular R with ``R Rᵀ = H + damping · mean(diag H) · I``, in float64.
 
-    If any of the three fails, or leaves something that is not finite, the damping is doubled
-    and the *whole chain* starts again from the undamped matrix: dampings do not add up, and no
-    later factorisation is repeated on a matrix that an earlier one has overwritten (the public
-    GPTQ code does both).  The callers log the damping that was used.
+    ``(R Rᵀ)⁻¹ = (R⁻¹)ᵀ R⁻¹``, and R⁻¹ is upper triangular, so that one factorisation is enough; R comes from the Cholesky factor of the
+    matrix with rows and columns in reverse order.  If it fails, or leaves something that is not finite, the damping is doubled and
+    everything starts again from the undamped matrix: dampings do not add up (in the public GPTQ code they do).  The callers log
+    the damping that was used.
     """
     import torch
 
-    exact = hessian.double()
-    unit = exact.diagonal().mean()
+    unit = hessian.diagonal().double().mean()
     for attempt in range(1, attempts + 1):
-        damped = exact.clone()
+        damped = hessian.flip(0, 1).double()
         damped.diagonal().add_(damping * unit)
         lower, failed = torch.linalg.cholesky_ex(damped)
+        del damped
         if not failed:
-            upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
-            if not failed and bool(torch.isfinite(upper).all()):
-                return InverseFactor(upper.float(), damping, attempt)
+            # R⁻¹, still in reverse order
+            inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower)).to(lower), upper=False)
+            if bool(torch.isfinite(inverse).all()):
+                return InverseFactor(inverse.float().flip(0, 1), damping, attempt)
         damping *= 2
     return InverseFactor(None, damping / 2, attempts)
 
 
 def h_norm_error(weight: Tensor, quantized: Tensor, hessian: Tensor) -> float:
     """‖X(W' - W)ᵀ‖² / ‖X Wᵀ‖² from the second moments, in float64; 0 where the layer's output is 0."""
+    return h_norm_errors(weight, [quantized], hessian, [weight.shape[0]])[0][0]
+
+
+def h_norm_errors(
+    weight: Tensor, quantized: Sequence[Tensor], hessian: Tensor, rows: Sequence[int]
+) -> list[list[float]]:
+    """:func:`h_norm_error` of several roundings, each for the parts that weights of ``rows`` rows stand below one another in."""
     h = hessian.double()
-    delta, w = (quantized - weight).double(), weight.double()
-    output = float(((w @ h) * w).sum())
-    return float(((delta @ h) * delta).sum()) / output if output > 0 else 0.0
+
+    def parts(w: Tensor) -> list[float]:
+        return [float(part.sum()) for part in energies(w.double(), h).split(list(rows))]
+
+    output = parts(weight)
+    return [
+        [lost / whole if whole > 0 else 0.0 for lost, whole in zip(parts(q - weight), output, strict=True)]
+        for q in quantized
+    ]
+
+
+def energies(weight: Tensor, moments: Tensor) -> Tensor:
+    """wᵀ H w of every row w of ``[rows, columns]``, in the dtype of both: ``[rows]``.  H is symmetric."""
+    found = weight.new_zeros(len(weight))
+    for start, stop in _blocks(len(moments)):  # what is right of a diagonal block counts twice
+        seen = weight[:, start:stop] @ moments[start:stop, start:]
+        seen[:, stop - start :] *= 2
+        found += seen.mul_(weight[:, start:]).sum(1)
+    return found

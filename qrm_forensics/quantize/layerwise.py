@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from qrm_forensics.errors import InputError
@@ -14,10 +14,14 @@ from qrm_forensics.weights import Checkpoint
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-#: Tokens per forward pass.
-BATCH_TOKENS = 8192
+#: Tokens per forward pass: what fills a GPU, and what leaves the intermediate results of a layer in a CPU's caches.
+BATCH_TOKENS = {"cuda": 8192, "cpu": 1024}
 
 Watch = Mapping[str, Callable[["Tensor"], None]]
+#: Inputs of a linear, batch by batch, the last one first.
+Held = list["Tensor"]
+#: Inputs of the widest linear are kept up to this size rather than computed twice.
+HELD_BYTES = 1 << 28
 
 
 class _Reached(Exception):
@@ -29,7 +33,7 @@ class LayerStream:
 
     The model is loaded in its stored dtype on the CPU; layers and hidden states are moved to ``device``
     (the first CUDA device, if there is one) in ``dtype``.  Padding is never needed, as all windows
-    are equally long.  ``prepare`` may change the loaded model before the first token goes through.
+    are equally long.  ``windows``: per batch; None takes what the device computes fastest.  ``prepare`` may change the loaded model before the first token goes through.
     Where there is a witness (:func:`~qrm_forensics.quantize.witness.witnessed`), it sees the passes of :meth:`advance`.
     """
 
@@ -39,6 +43,8 @@ class LayerStream:
         calibration: Calibration,
         dtype: Any,
         prepare: Callable[[nn.Module], None] | None = None,
+        *,
+        windows: int | None = None,
     ) -> None:
         import torch
         from transformers import AutoModelForCausalLM
@@ -61,7 +67,9 @@ class LayerStream:
         ids = torch.from_numpy(calibration.token_ids).long()
         self.batches: list[Tensor] = []
         self.arguments: list[dict[str, Any]] = []
-        self._enter(ids.split(max(1, BATCH_TOKENS // ids.shape[1])))
+        #: The attention module of the current layer, once it is behind us.
+        self._attended: Any = None
+        self._enter(ids.split(windows or max(1, BATCH_TOKENS[self.device.type] // ids.shape[1])))
 
     def _enter(self, batches: tuple[Tensor, ...]) -> None:
         """Embed the tokens, and take over what the model passes to its first layer."""
@@ -105,15 +113,76 @@ class LayerStream:
         """
         self._run(layer, {**watch, until: watch.get(until, _ignore)}, until)
 
-    def advance(self, layer: nn.Module, watch: Watch | None = None) -> None:
-        """Replace the hidden states by the layer's output."""
+    def attend(self, layer: nn.Module, end: str, add: Callable[[Tensor], None]) -> Held:
+        """Run attention up to its last linear ``end``, hand over what that gets, and keep it.
+
+        With :meth:`leave_attention` behind it, attention is computed once per layer, however many stages come behind it.
+        """
+        with self._witnessing(layer, mlp=False):
+            return self._keep(layer, end, add)
+
+    def leave_attention(self, layer: nn.Module, end: str, norm: str, held: Held) -> None:
+        """Make the hidden states those behind attention, whose linear ``end`` gets ``held`` (used up) and is final now.
+
+        ``norm`` is the one behind attention: its input is what the layer has added up so far.  Later passes through this layer
+        start there.
+        """
+        behind: list[Tensor] = []
+        with _stands_in(layer, end, held):
+            self._run(layer, {norm: behind.append}, norm)
+        self.batches = behind
+        # it has been added: from here on it gives nothing, and x + 0 is x
+        attention: Any = layer.get_submodule(end.rpartition(".")[0])
+        attention.forward = lambda hidden_states, *_, **__: (hidden_states.new_zeros(()), None)
+        self._attended = attention
+
+    def finish(self, layer: nn.Module, end: str, add: Callable[[Tensor], None]) -> Held | None:
+        """Run the layer up to its last linear ``end``, behind :meth:`leave_attention`, and hand over what that gets.
+
+        That is kept for :meth:`advance` where it is at most ``HELD_BYTES``; else None, and it is computed again.
+        """
+        rows = sum(batch.shape[0] * batch.shape[1] for batch in self.batches)
+        last: Any = layer.get_submodule(end)
+        with self._witnessing(layer, attention=False):
+            if rows * last.in_features * self.batches[0].element_size() <= HELD_BYTES:
+                return self._keep(layer, end, add)
+            self.observe(layer, {end: add}, until=end)
+        return None
+
+    def advance(self, layer: nn.Module, watch: Watch | None = None, *, end: str = "", held: Held | None = None) -> None:
+        """Replace the hidden states by the layer's output; ``end`` and ``held`` are those of :meth:`finish`."""
+        with ExitStack() as around:
+            if held:
+                around.enter_context(_stands_in(layer, end, held))
+            if self._attended is None:
+                around.enter_context(self._witnessing(layer))
+            self.batches = self._run(layer, watch or {}, None)
+        if self._attended is not None:
+            del self._attended.forward
+            self._attended = None
+
+    def _keep(self, layer: nn.Module, end: str, add: Callable[[Tensor], None]) -> Held:
+        held: Held = []
+
+        def keep(x: Tensor) -> None:
+            held.append(x)
+            add(x)
+
+        self._run(layer, {end: keep}, end)
+        held.reverse()
+        return held
+
+    @contextmanager
+    def _witnessing(self, layer: nn.Module, *, attention: bool = True, mlp: bool = True) -> Iterator[None]:
+        """Let the witness see the passes of the block, of the halves of the layer that are named."""
         witness = current_witness()
         if witness is None:
-            self.batches = self._run(layer, watch or {}, None)
+            yield
             return
         index = next(i for i, candidate in enumerate(self._model.model.layers) if candidate is layer)
-        with witness.watching(layer, index, sum(len(batch) for batch in self.batches)):
-            self.batches = self._run(layer, watch or {}, None)
+        windows = sum(len(batch) for batch in self.batches)
+        with witness.watching(layer, index, windows, attention=attention, mlp=mlp):
+            yield
 
     def _run(self, layer: nn.Module, watch: Watch, until: str | None) -> list[Tensor]:
         import torch
@@ -139,6 +208,19 @@ class LayerStream:
             for handle in handles:
                 handle.remove()
         return outputs
+
+
+@contextmanager
+def _stands_in(layer: nn.Module, end: str, held: Held) -> Iterator[None]:
+    """Inside, the module that ``end`` is the last linear of gives what ``end`` makes of ``held``, batch by batch."""
+    block: Any = layer.get_submodule(end.rpartition(".")[0])
+    last: Any = layer.get_submodule(end)  # what is held has gone through its hooks already
+    pair = end.startswith("self_attn.")  # attention returns its weights as well
+    block.forward = lambda *_, **__: (last.forward(held.pop()), None) if pair else last.forward(held.pop())
+    try:
+        yield
+    finally:
+        del block.forward
 
 
 def first(output: Any) -> Tensor:

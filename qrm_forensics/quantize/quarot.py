@@ -39,7 +39,7 @@ class QuaRot:
     """
 
     name = "quarot"
-    version = 1
+    version = 2
     calibrated = True
 
     def refuse(self, recipe: Recipe) -> str | None:
@@ -138,8 +138,9 @@ def _whole(job: Job, model: ModelMap, attention: dict[int, AttentionSpec]) -> Ou
         layer = stream.layer(index)
         if index in attention:
             outcome.modules |= quantize_layer(stream, index, layer, model, settings, recipe)
+        else:
+            stream.advance(layer)
         keep_changed(layer, source, outcome, model.name(index, ""))
-        stream.advance(layer)
         stream.release(index)
         job.progress(index + 1, model.layers)
     rounded = input_roundings(recipe, model, source.shapes, attention, clip=ACTIVATION_CLIP)

@@ -33,7 +33,7 @@ class SmoothQuant:
     """
 
     name = "smoothquant"
-    version = 1
+    version = 2
     calibrated = True
 
     def refuse(self, recipe: Recipe) -> str | None:
@@ -68,7 +68,8 @@ class SmoothQuant:
                     outcome.modules[module] = records[module] | {"smoothing": smoothed.get(linear)}
                 keep_changed(layer, source, outcome, model.name(index, ""))
                 outcome.pack(job, made)
-            stream.advance(layer)
+            else:
+                stream.advance(layer)
             stream.release(index)
             job.progress(index + 1, model.layers)
         if job.real is not None:  # the engine rounds the inputs by itself

@@ -118,19 +118,25 @@ class Witness:
         return None
 
     @contextmanager
-    def watching(self, layer: nn.Module, index: int, windows: int) -> Iterator[None]:
-        """Look on while ``windows`` windows go through decoder layer ``index``."""
-        source: Any = layer.get_submodule(self.model.key_source)
-        bias = None if self.model.head_norms else getattr(source, "bias", None)
-        keys = self.keys[index] = KeyChannels(windows, bias)
+    def watching(
+        self, layer: nn.Module, index: int, windows: int, *, attention: bool = True, mlp: bool = True
+    ) -> Iterator[None]:
+        """Look on while ``windows`` windows go through decoder layer ``index``, or only through one half of it."""
         with ExitStack() as hooks:
             for stage in self.model.stages:
-                seen = self.inputs[self.model.name(index, stage.linears[0])] = InputChannels()
-                handle = layer.get_submodule(stage.linears[0]).register_forward_pre_hook(_input_of(seen))
-                hooks.callback(handle.remove)
+                if attention if stage.linears[0].startswith("self_attn.") else mlp:
+                    seen = self.inputs[self.model.name(index, stage.linears[0])] = InputChannels()
+                    handle = layer.get_submodule(stage.linears[0]).register_forward_pre_hook(_input_of(seen))
+                    hooks.callback(handle.remove)
+            if not attention:
+                yield
+                return
+            source: Any = layer.get_submodule(self.model.key_source)
+            bias = None if self.model.head_norms else getattr(source, "bias", None)
+            keys = self.keys[index] = KeyChannels(windows, bias)
             hooks.callback(source.register_forward_hook(_output_of(keys)).remove)
             yield
-        keys.bias = None
+            keys.bias = None
 
 
 def _input_of(seen: InputChannels) -> Any:
