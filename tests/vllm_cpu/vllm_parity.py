@@ -148,7 +148,7 @@ def _noisy(network: Any, tokens: list[int], draws: int) -> torch.Tensor:
     def disturb(_module: Any, _arguments: Any, out: torch.Tensor) -> torch.Tensor:
         return out * (1 + 3e-7 * torch.randn(out.shape, generator=generator))
 
-    norms = [module for name, module in network.named_modules() if name.endswith("layernorm")]
+    norms = [module for name, module in network.named_modules() if name.endswith("norm")]
     hooks = [module.register_forward_hook(disturb) for module in norms]
     try:
         with torch.no_grad():
