@@ -23,6 +23,7 @@ from qrm_forensics.cli import figures as cli_figures
 from qrm_forensics.cli import gen_calib as cli_gen_calib
 from qrm_forensics.cli import quantize as cli_quantize
 from qrm_forensics.cli import report as cli_report
+from qrm_forensics.cli import score as cli_score
 from qrm_forensics.cli import smoke as cli_smoke
 from qrm_forensics.cli.compare import COMMANDS
 from qrm_forensics.errors import ForensicsError, InputError
@@ -79,9 +80,16 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print the r
 @click.option("--limit", type=click.IntRange(min=1), help="Only the first N problems of each benchmark.")
 @click.option("--only", metavar="STEP", help="Do one step: quantize, generate, score or measure.")
 @click.option("--fresh", is_flag=True, help="Delete what the run folder holds and begin again.")
+@click.option("--dry-run", is_flag=True, help="Only say what there is to do: responses, tokens, memory and disk.")
 @_json_option
 def run(
-    study_file: Path | None, out: Path | None, limit: int | None, only: str | None, fresh: bool, as_json: bool
+    study_file: Path | None,
+    out: Path | None,
+    limit: int | None,
+    only: str | None,
+    fresh: bool,
+    dry_run: bool,
+    as_json: bool,
 ) -> None:
     """Quantize, generate, score and measure.
 
@@ -95,6 +103,13 @@ def run(
     if limit is not None:
         cut = tuple(b.model_copy(update={"limit": limit}) for b in study.benchmarks)
         study = study.model_copy(update={"benchmarks": cut})
+    if dry_run:
+        from qrm_forensics.cli.dry_run import said
+        from qrm_forensics.pipeline.estimate import estimate
+
+        found = estimate(study)
+        _say(as_json, found.as_dict(), *said(found))
+        return
     plan = pipeline.make_plan(study)
     target = out or pipeline.default_out(RUNS, study, pipeline.request_of(plan))
     with observer(f"qrm-forensics {' '.join(sys.argv[1:])}") as told:
@@ -189,6 +204,7 @@ for _command in (
     *cli_gen_calib.COMMANDS,
     *cli_quantize.COMMANDS,
     *cli_report.COMMANDS,
+    *cli_score.COMMANDS,
     *cli_smoke.COMMANDS,
 ):
     cli.add_command(_command)
