@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from qrm_forensics.devices import torch_device
 from qrm_forensics.errors import EnvironmentMissing, InputError, missing_extra
 from qrm_forensics.generate.admission import end_tokens
 from qrm_forensics.recipes import Sampling
@@ -51,7 +52,7 @@ class Embedded:
         except ImportError as error:
             raise missing_extra("generation with transformers", "models", error) from error
 
-        device = self._device if self._device != "auto" else ("cuda" if torch.cuda.is_available() else "cpu")
+        device = torch_device(self._device)
         try:
             tokenizer = load_tokenizer(model.path, model.revision)
             network = load_model(model.path, revision=model.revision, dtype=getattr(torch, self._dtype))
@@ -86,6 +87,7 @@ class EmbeddedSession:
         self._batch_size = batch_size
         self._eos = end_tokens((network.generation_config, network.config, tokenizer), path)
         self._batch: Batch | None = None
+        self._peak_known = False
 
     def describe(self) -> dict[str, Any]:
         """What the traces of this session are made with."""
@@ -98,6 +100,20 @@ class EmbeddedSession:
             "device": str(self._network.device),
             "dtype": str(self._network.dtype).removeprefix("torch."),
             "batch_size": self._batch_size,
+        }
+
+    def memory(self, *, reset: bool = False) -> dict[str, Any]:
+        """Bytes of the weights, and at most (of the device, or of this process) since the last ``reset``."""
+        from qrm_forensics.generate.memory import peak, reset_peak, weight_bytes
+
+        device = self._network.device
+        if reset:
+            self._peak_known = reset_peak(device)
+        most = peak(device) if self._peak_known else None
+        return {
+            "weights_bytes": weight_bytes(self._network),
+            "peak_bytes": None if most is None else most[0],
+            "peak_of": None if most is None else most[1],
         }
 
     @property

@@ -15,7 +15,7 @@ from qrm_forensics.derive import derive
 from qrm_forensics.errors import InputError
 from qrm_forensics.generate import Checks, Generator, Serving, get_generator
 from qrm_forensics.observing import Observer, Silent, Stopwatch
-from qrm_forensics.pipeline import perplexity
+from qrm_forensics.pipeline import latency, perplexity
 from qrm_forensics.pipeline.checkpoints import (
     OWN_TEXT_LIMIT,
     make_checkpoint,
@@ -126,7 +126,8 @@ def _quantize_and_generate(
         # one checkpoint, which is opened once for all the ways in which it is to think
         thinking = [v for v in plan.variants if thinking_of(v.id)[0] == variant.id]
         open_cells = [(v, b) for v in thinking for b in plan.benchmarks() if not store.sealed(v.id, b)]
-        if not open_cells and not perplexity.missing(store, variant.id, plan.text, plan.windows):
+        measured = not perplexity.missing(store, variant.id, plan.text, plan.windows)
+        if not open_cells and measured and not latency.missing(plan, store, variant.id):
             continue
         model = None
         if not checked and isinstance(backend, Checks):

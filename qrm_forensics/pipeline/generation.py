@@ -5,14 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from qrm_forensics.errors import EnvironmentMissing, InputError
 from qrm_forensics.generate import Describes, Generator, Serving, Session, get_generator
 from qrm_forensics.observing import Observer, Stopwatch
-from qrm_forensics.pipeline import perplexity
+from qrm_forensics.pipeline import latency, perplexity
 from qrm_forensics.pipeline.plan import Plan
 from qrm_forensics.recipes import thinking_of
 from qrm_forensics.records import Key, ModelRef, Trace, Variant
@@ -69,6 +69,9 @@ def generate(
         if perplexity.missing(store, variant.id, plan.text, plan.windows) and plan.text is not None:
             source = plan.sources[variant.id]
             perplexity.measure(store, variant.id, session, source, plan.text, plan.windows, observer)
+        if backend.name != "replay" and latency.missing(plan, store, variant.id):
+            # what a server or a script runs is no folder here
+            latency.measure(plan, store, variant, model or replace(opened, path=""), session, observer)
         for note in getattr(session, "notes", ()):
             observer.note(f"{variant.id}: {note}")
 

@@ -2,7 +2,7 @@
 
 ``Claim.table`` names stored tables: ``traces``, ``problems``, ``verdicts`` or
 ``measures/<metric>.v<version>`` (with ``#thresholds``: what is stored beside its columns), ``analyses/<name>``, ``variants``,
-``checkpoints`` and ``tokens`` (:mod:`qrm_forensics.report.checkpoints`), ``forced`` (:mod:`qrm_forensics.report.thinking`), or ``claims`` for a number of claims.  ``problems`` has a yes/no column ``topic_<label>`` per topic.  Several joined by ``+`` are joined on the columns that
+``checkpoints`` and ``tokens`` (:mod:`qrm_forensics.report.checkpoints`), ``forced`` (:mod:`qrm_forensics.report.thinking`), ``latency`` and ``footprint`` (:mod:`qrm_forensics.report.latency`), or ``claims`` for a number of claims.  ``problems`` has a yes/no column ``topic_<label>`` per topic.  Several joined by ``+`` are joined on the columns that
 name the same thing (the trace key; benchmark and problem id).  ``Claim.filter`` is a
 pandas query that picks the rows.  :mod:`qrm_forensics.report.evidence` does both.
 """

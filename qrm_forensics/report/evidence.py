@@ -12,6 +12,7 @@ from qrm_forensics.benchmarks.taxonomy import LABELS, problem_categories
 from qrm_forensics.errors import InputError
 from qrm_forensics.records import TRACE_KEY
 from qrm_forensics.report.checkpoints import tensor_table, token_table, variant_table
+from qrm_forensics.report.latency import footprint_table, latency_table
 from qrm_forensics.report.model import Claim
 from qrm_forensics.report.thinking import forced_table
 from qrm_forensics.store import Store
@@ -48,6 +49,10 @@ def _table(store: Store, name: str, claims: Sequence[Claim]) -> pd.DataFrame:
         return variant_table(store)
     if name == "checkpoints":
         return tensor_table(store)
+    if name == "latency":
+        return latency_table(store)
+    if name == "footprint":
+        return footprint_table(store)
     if name == "forced":
         return forced_table(store)
     if name == "tokens":

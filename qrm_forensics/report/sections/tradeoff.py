@@ -1,9 +1,13 @@
-"""Accuracy against what a checkpoint costs: bits per weight, packed size, and time per response where it was recorded."""
+"""Accuracy against what a checkpoint costs: bits per weight, packed size, memory, and time where it was recorded.
+
+Time is drawn against accuracy only for checkpoints that run as they would be used: a simulated one (rounded weights,
+computed in full precision) is as fast per token as the original, whatever its bits.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +16,7 @@ from qrm_forensics.compare import mean_interval
 from qrm_forensics.report.checkpoints import tensor_table, variant_table
 from qrm_forensics.report.claims import where, with_interval
 from qrm_forensics.report.data import BenchmarkData
+from qrm_forensics.report.latency import footprint_table, latency_table, realization
 from qrm_forensics.report.model import BenchmarkReport
 from qrm_forensics.report.nouns import Claim, Sentence, Unit
 from qrm_forensics.report.sections.material import Material
@@ -26,6 +31,22 @@ class _Cost:
     megabytes: Claim | None
     seconds: Claim | None
     speed: Claim | None
+    #: ``original``, ``packed``, ``simulated`` or None where that is not known.
+    realization: str | None = None
+    latency: Claim | None = None
+    alone_speed: Claim | None = None
+    disk: Claim | None = None
+    weights: Claim | None = None
+    peak: Claim | None = None
+
+    @property
+    def timed(self) -> bool:
+        return self.seconds is not None or self.latency is not None
+
+    @property
+    def real(self) -> bool:
+        """Whether its time is that of the checkpoint in use."""
+        return self.realization in ("original", "packed")
 
 
 def build(material: Material) -> Iterable[Section]:
@@ -33,6 +54,7 @@ def build(material: Material) -> Iterable[Section]:
     store = material.run.store
     variants, tensors = variant_table(store), tensor_table(store)
     times = store.traces(_TIMES).to_pandas()
+    alone, footprint = latency_table(store), footprint_table(store)
     for data, report in material.benchmarks():
         known = {
             c.variant: a
@@ -40,7 +62,15 @@ def build(material: Material) -> Iterable[Section]:
             if (a := c.accuracy[material.run.policy]) is not None and a.value is not None
         }
         if len(known) > 1:
-            costs = {v: _cost(material, data, v, variants, tensors, times) for v in known}
+            costs = {
+                v: replace(
+                    _cost(material, data, v, variants, tensors, times),
+                    realization=realization(store, material.run.variants[v]),
+                    **_alone(material, data, v, alone),
+                    **_footprint(material, v, footprint),
+                )
+                for v in known
+            }
             yield _section(data, report, known, costs)
 
 
@@ -69,10 +99,12 @@ def _cost(
         table="checkpoints",
         filter=at,
     )
+    times_of = _times(material, data, variant, times)
     return _Cost(
         bits=material.add(made) if np.isfinite(bits) else None,
         megabytes=material.add(size) if len(own) else None,
-        **_times(material, data, variant, times),
+        seconds=times_of["seconds"],
+        speed=times_of["speed"],
     )
 
 
@@ -103,6 +135,55 @@ def _times(material: Material, data: BenchmarkData, variant: str, times: pd.Data
     return {"seconds": material.add(mean), "speed": material.add(speed)}
 
 
+def _alone(material: Material, data: BenchmarkData, variant: str, table: pd.DataFrame) -> dict[str, Claim | None]:
+    """Mean seconds of a response that was alone in flight, and tokens per second over these; None where none was timed."""
+    rows = table[(table["variant"] == variant) & (table["benchmark"] == data.name)]
+    if rows.empty:
+        return {"latency": None, "alone_speed": None}
+    at = where(variant=variant, benchmark=data.name)
+    name = f"tradeoff/{data.name}/{variant}"
+    seconds = rows["seconds"].to_numpy(np.float64)
+    mean = Claim(
+        *(f"{name}/latency", float(seconds.mean()), Unit.SECONDS, "definition.latency"),
+        denominator=len(rows),
+        table="latency",
+        filter=at,
+    )
+    if len(rows) > 1:
+        mean = with_interval(mean, mean_interval(seconds), "bootstrap-problems")
+    counted = rows[rows["tokens"].notna()]
+    total = float(counted["seconds"].sum())
+    speed = Claim(
+        *(f"{name}/alone_speed", float(counted["tokens"].sum()) / total if total else None, Unit.PLAIN),
+        "definition.alone_speed",
+        denominator=len(counted),
+        table="latency",
+        filter=f"{at} and tokens.notna()",
+    )
+    return {"latency": material.add(mean), "alone_speed": material.add(speed) if total else None}
+
+
+def _footprint(material: Material, variant: str, table: pd.DataFrame) -> dict[str, Claim | None]:
+    """Megabytes on disk, of the weights in memory, and of memory at most; None where it was not measured."""
+    rows = table[table["variant"] == variant]
+    found: dict[str, Claim | None] = {}
+    for name, column in (("disk", "disk_bytes"), ("weights", "weights_bytes"), ("peak", "peak_bytes")):
+        value = rows[column].iloc[0] if len(rows) else None
+        definition = f"definition.footprint_{name}"
+        found[name] = (
+            material.add(
+                Claim(
+                    *(f"tradeoff/{variant}/{name}", float(value) / 1e6, Unit.PLAIN, definition),
+                    table="footprint",
+                    filter=where(variant=variant),
+                )
+            )
+            if value is not None and np.isfinite(float(value))
+            else None
+        )
+    return found
+
+
 def _section(data: BenchmarkData, report: BenchmarkReport, known: dict[str, Claim], costs: dict[str, _Cost]) -> Section:
     names = [
         n for n in ("bits", "megabytes", "seconds", "speed") if any(getattr(c, n) is not None for c in costs.values())
@@ -113,20 +194,59 @@ def _section(data: BenchmarkData, report: BenchmarkReport, known: dict[str, Clai
         *(Column(name, Sentence(f"tradeoff.{name}"), "ci" if name == "seconds" else None) for name in names),
     )
     rows: tuple[tuple[Value, ...], ...] = tuple((v, known[v], *(getattr(costs[v], n) for n in names)) for v in known)
-    charts = [_chart(n, known, {v: getattr(costs[v], n) for v in known}) for n in ("bits", "seconds")]
-    timed = "seconds" in names
+    priced = [_chart(n, known, {v: getattr(costs[v], n) for v in known}) for n in ("bits", "megabytes")]
+    # only those whose time is that of the checkpoint in use
+    time = "latency" if any(c.latency is not None for c in costs.values()) else "seconds"
+    priced.append(_chart(time, known, {v: getattr(c, time) for v, c in costs.items() if c.real}))
+    measured = _measured(costs)
     return Section(
         name="tradeoff",
         part=Part.RESULTS,
         benchmark=data.name,
         title=Sentence("tradeoff.title"),
         answer=(_answer(known, costs),),
-        charts=tuple(c for c in charts if c is not None),
-        tables=(Table("tradeoff", columns, rows, Sentence("tradeoff.caption")),),
-        notes=(
-            Sentence("tradeoff.simulated" if timed else "tradeoff.no_times", severity="warning" if timed else "info"),
+        charts=tuple(c for c in priced if c is not None),
+        tables=(
+            Table("tradeoff", columns, rows, Sentence("tradeoff.caption")),
+            *((measured,) if measured is not None else ()),
         ),
+        notes=_notes(costs),
     )
+
+
+def _measured(costs: dict[str, _Cost]) -> Table | None:
+    """What the pass with one response in flight has measured."""
+    names = [
+        n
+        for n in ("latency", "alone_speed", "disk", "weights", "peak")
+        if any(getattr(c, n) is not None for c in costs.values())
+    ]
+    if not names:
+        return None
+    return Table(
+        "latency",
+        (
+            Column("variant", Sentence("ui.variant")),
+            Column("realization", Sentence("tradeoff.realization")),
+            *(Column(n, Sentence(f"tradeoff.{n}"), "ci" if n == "latency" else None) for n in names),
+        ),
+        tuple(
+            (v, Sentence(f"tradeoff.is_{c.realization or 'unknown'}"), *(getattr(c, n) for n in names))
+            for v, c in costs.items()
+        ),
+        Sentence("tradeoff.caption_latency"),
+    )
+
+
+def _notes(costs: dict[str, _Cost]) -> tuple[Sentence, ...]:
+    """What the times do not say."""
+    if not any(c.timed for c in costs.values()):
+        return (Sentence("tradeoff.no_times"),)
+    unreal = [v for v, c in costs.items() if c.timed and not c.real]
+    refused = (Sentence("tradeoff.simulated", {"variants": ", ".join(unreal)}, "warning"),) if unreal else ()
+    batch = (Sentence("tradeoff.batch"),) if any(c.seconds is not None for c in costs.values()) else ()
+    asked = () if any(c.latency is not None for c in costs.values()) else (Sentence("tradeoff.ask_latency"),)
+    return refused + batch + asked
 
 
 def _answer(known: dict[str, Claim], costs: dict[str, _Cost]) -> Sentence:
@@ -160,6 +280,6 @@ def _chart(name: str, known: dict[str, Claim], costs: dict[str, Claim | None]) -
         series=tuple(
             Series(v, (x,), (known[v].value,), (known[v].ci_low,), (known[v].ci_high,)) for v, x in priced.items()
         ),
-        x_unit=Unit.PLAIN if name == "bits" else Unit.SECONDS,
+        x_unit=Unit.PLAIN if name in ("bits", "megabytes") else Unit.SECONDS,
         y_unit=Unit.SHARE,
     )
