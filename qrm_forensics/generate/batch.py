@@ -200,10 +200,12 @@ class Batch:
             .logits[:, -1]
             .float()
         )
+        if logits.device.type == "npu":
+            logits = logits.cpu()  # the draw is in float64, which NPUs do not compute in
         chosen = choose(
             logits,
-            self._tensor(self._key[:n]),
-            self._tensor(self._drawn[:n]),
+            self._tensor(self._key[:n]).to(logits.device),
+            self._tensor(self._drawn[:n]).to(logits.device),
             temperature=self._sampling.temperature,
             top_k=self._sampling.top_k,
             top_p=self._sampling.top_p,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qrm_forensics.devices import torch_device
 from qrm_forensics.errors import InputError
 from qrm_forensics.quantize.adapters import ModelMap, model_map
 from qrm_forensics.weights import open_checkpoint
@@ -59,8 +60,6 @@ class Network:
     """A loaded checkpoint (quantized ones come with their hooks) and its map."""
 
     def __init__(self, folder: Path) -> None:
-        import torch
-
         from qrm_forensics.quantize.layerwise import no_progress_bar
         from qrm_forensics.runtime.attach import load_model
         from qrm_forensics.runtime.spec import plain_config
@@ -68,7 +67,7 @@ class Network:
         source = open_checkpoint(folder)
         config = source.config if "quantization_config" not in source.config else plain_config(source.config)
         self.map: ModelMap = model_map(config, source.shapes, str(folder))
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch_device()
         try:
             with no_progress_bar():
                 self.model = load_model(str(folder), dtype="auto", local_files_only=True).to(self.device).eval()

@@ -32,7 +32,7 @@ MSE_NORM = 2.4
 MSE_STEPS = 100
 MSE_SHRINK = 0.8
 #: Weights whose range is searched at a time.
-_AT_A_TIME = {"cpu": 1 << 18, "cuda": 1 << 24}
+_AT_A_TIME = {"cpu": 1 << 18, "cuda": 1 << 24, "npu": 1 << 24}
 #: Sums of powers are taken for that much smaller than they came out, so that their rounding decides nothing.
 _ROUNDED = 0.999
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
+from qrm_forensics.devices import torch_device
 from qrm_forensics.errors import InputError
 from qrm_forensics.quantize.calibration import Calibration
 from qrm_forensics.quantize.witness import current_witness
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 #: Tokens per forward pass: what fills a GPU, and what leaves the intermediate results of a layer in a CPU's caches.
-BATCH_TOKENS = {"cuda": 8192, "cpu": 1024}
+BATCH_TOKENS = {"cuda": 8192, "npu": 8192, "cpu": 1024}
 
 Watch = Mapping[str, Callable[["Tensor"], None]]
 #: Inputs of a linear, batch by batch, the last one first.
@@ -56,7 +57,7 @@ class LayerStream:
                 f"of {source.folder} ({vocabulary}); use the tokenizer of that checkpoint"
             )
         self.dtype = dtype
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = torch.device(torch_device())
         with no_progress_bar():
             model = AutoModelForCausalLM.from_pretrained(
                 str(source.folder), dtype="auto", attn_implementation="sdpa", local_files_only=True
