@@ -24,7 +24,7 @@ from qrm_forensics.records import TRACE_KEY, Kind, Status
 from qrm_forensics.sandbox import described
 from qrm_forensics.score import POLICIES, Grader
 from qrm_forensics.score.code_judge import provisional
-from qrm_forensics.score.stamp import golds_hash, verdict_stamp
+from qrm_forensics.score.stamp import golds_hash, lenient_of, verdict_stamp
 from qrm_forensics.store import Store, hash_of, read_row_group
 from qrm_forensics.symptoms import RULES_VERSION, calibrate, judge
 
@@ -73,7 +73,7 @@ def _score(store: Store, observer: Observer, workers: int, watch: Stopwatch) -> 
         return
     if any(problems[key].kind is Kind.CODE for key in problems):
         watch.host["code sandbox"] = described()
-    with Grader(workers=workers) as grader:
+    with Grader(workers=workers, lenient=lenient_of(store)) as grader:
         for variant, benchmark, stamp in stale:
             traces = store.stream_records(variant, benchmark)
             pairs = ((problems[benchmark, t.problem_id], t) for t in traces)

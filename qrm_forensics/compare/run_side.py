@@ -25,7 +25,7 @@ from qrm_forensics.errors import InputError
 from qrm_forensics.export import export_table
 from qrm_forensics.importers import has_responses
 from qrm_forensics.records import TRACE_KEY, Status, Variant
-from qrm_forensics.score.stamp import golds_hash, verdict_stamp
+from qrm_forensics.score.stamp import golds_hash, lenient_of, verdict_stamp
 from qrm_forensics.store import Store
 
 #: Where a column of the items comes from: the first of these columns of the export that is there.
@@ -203,7 +203,7 @@ def _scorer(store: Store, variant: str) -> str | None:
             stamp = verdict_stamp(store, variant, benchmark, golds)
             if any(store.derived_stamp("verdicts", policy, variant, benchmark) != stamp for policy in POLICIES):
                 return None
-    return scorer_version()
+    return scorer_version(lenient_of(store))
 
 
 def _engine(made: Iterable[Mapping[str, Any]]) -> str | None:

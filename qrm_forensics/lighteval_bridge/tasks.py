@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +24,49 @@ from qrm_forensics.benchmarks.load import Loaded
 from qrm_forensics.benchmarks.locate import find_files
 from qrm_forensics.benchmarks.presets import PROBLEM
 from qrm_forensics.benchmarks.rows import read_rows, sha256_of
-from qrm_forensics.errors import InputError
+from qrm_forensics.errors import EnvironmentMissing, ForensicsError, InputError
+from qrm_forensics.lighteval_bridge import PYTHON, installed, interpreter
 from qrm_forensics.lighteval_bridge.registry import TaskName, find_task
 from qrm_forensics.records import Kind
 from qrm_forensics.study import BenchmarkSpec
 
+#: Importing lighteval takes a minute on a slow machine, loading a data set from the hub several.
+_SECONDS = 900.0
 _LETTER = re.compile(r"\s*\(?[A-J]\)?\.?\s*")
 
 
 def load(spec: BenchmarkSpec) -> Loaded:
-    """The problems of the task that a study's benchmark names, in the data set's order.
+    """The problems of the task that a study's benchmark names, read by lighteval here or in its own environment.
+
+    Raises InputError and EnvironmentMissing as ``read`` does.
+    """
+    if PYTHON not in os.environ and installed() is not None:
+        return read(spec)
+    wanted = f"the benchmark {spec.name} (lighteval: {spec.lighteval})"
+    command = [interpreter(wanted), "-m", "qrm_forensics.lighteval_bridge.tasks"]
+    try:
+        done = subprocess.run(
+            command, input=spec.model_dump_json(), capture_output=True, text=True, encoding="utf-8", timeout=_SECONDS
+        )
+        told = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        raise EnvironmentMissing(
+            f"{wanted}: lighteval's environment did not answer in {_SECONDS:g} s; is its data set reachable?"
+        ) from None
+    except (OSError, ValueError) as error:
+        last = (done.stderr.strip().splitlines() or [""])[-1] if isinstance(error, ValueError) else str(error)
+        raise EnvironmentMissing(
+            f"{wanted}: {command[0]} does not answer ({last}); install this project there: pip install --no-deps -e ."
+        ) from None
+    if "error" in told:
+        raise (InputError if told["input"] else EnvironmentMissing)(told["error"])
+    items = [Item(**item) for item in told.pop("items")]
+    files = [Path(file) for file in told.pop("files")]
+    return Loaded(items=items, kind=Kind(told.pop("kind")), files=files, **told)
+
+
+def read(spec: BenchmarkSpec) -> Loaded:
+    """The problems of the task, in the data set's order, by the lighteval of this environment.
 
     ``path``: a file or folder with the data set's rows; without it lighteval's own data set is loaded (from the hub, or
     its cache).  The wording around the problem becomes the prompt.  Raises InputError and EnvironmentMissing.
@@ -165,3 +202,21 @@ def _common(texts: Sequence[str]) -> str:
     first, last = min(texts), max(texts)
     length = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
     return first[:length]
+
+
+def main() -> None:
+    """In lighteval's environment: a benchmark of a study as JSON on standard input, its problems on standard output."""
+    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # whatever a task prints must not mix with the reply
+    os.environ.pop(PYTHON, None)
+    try:
+        loaded = read(BenchmarkSpec.model_validate_json(sys.stdin.read()))
+        told = asdict(loaded) | {"files": [str(file) for file in loaded.files]}
+    except ForensicsError as error:
+        told = {"error": str(error), "input": isinstance(error, InputError)}
+    json.dump(told, replies)
+    replies.flush()
+
+
+if __name__ == "__main__":
+    main()

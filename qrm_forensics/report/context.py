@@ -140,6 +140,7 @@ def _title(store: Store) -> str:
 
 def _provenance(run: RunData) -> Provenance:
     from qrm_forensics.score import scorer_version
+    from qrm_forensics.score.stamp import lenient_of
 
     study = run.store.study
     request: dict[str, Any] = study["request"]
@@ -147,7 +148,7 @@ def _provenance(run: RunData) -> Provenance:
     sampling = settings.get("sampling", {}) if isinstance(settings, dict) else {}
     return Provenance(
         program_version=__version__,
-        scorer_version=scorer_version(),
+        scorer_version=scorer_version(lenient_of(run.store)),
         request_hash=str(study["request_hash"]),
         origin="import" if request.get("kind") == "import" else "run",
         runs=tuple(_flat(info) for info in study["runs"]),

@@ -7,7 +7,8 @@ Two policies, whose difference is a finding in itself:
     one the verdict is ``missing``.
 ``lenient``
     What lighteval's extractive match credits: math-verify's extraction over the whole
-    response, reasoning included, boxes before other anchors before any expression.
+    response, reasoning included, boxes before other anchors before any expression.  Where lighteval is installed its own
+    match can judge instead (``qrm-forensics score --lenient lighteval``); the rule of a verdict says so.
 
 Programs (problems of kind ``code``) are run on their tests in a sandbox (see
 :mod:`qrm_forensics.sandbox`), up to the first that fails, under both policies; ``strict``
@@ -34,19 +35,23 @@ import functools
 from typing import Final
 
 from qrm_forensics.records import Problem, Trace, Verdict
-from qrm_forensics.score.grader import DEFAULT_SECONDS, POLICIES, Grader
+from qrm_forensics.score.grader import DEFAULT_SECONDS, LENIENT, POLICIES, Grader
 
-__all__ = ["DEFAULT_SECONDS", "POLICIES", "Grader", "equivalent", "score", "scorer_version"]
+__all__ = ["DEFAULT_SECONDS", "LENIENT", "POLICIES", "Grader", "equivalent", "score", "scorer_version"]
 
 #: Raised with every change that can alter a verdict.
 RULES_VERSION: Final = 2
 
 
-def scorer_version() -> str:
-    """What verdicts depend on: our rules and the versions of the libraries behind them."""
+def scorer_version(lenient: str = "own") -> str:
+    """What verdicts depend on: our rules and the versions of the libraries behind them; lighteval's where its rules are used."""
     from importlib.metadata import version
 
-    libraries = (f"{name}-{version(name)}" for name in ("math-verify", "latex2sympy2_extended", "sympy"))
+    libraries = [f"{name}-{version(name)}" for name in ("math-verify", "latex2sympy2_extended", "sympy")]
+    if lenient == "lighteval":
+        from qrm_forensics.score.lighteval_match import version_here
+
+        libraries.append(f"lenient:lighteval-{version_here()}")
     return "/".join([f"rules-{RULES_VERSION}", *libraries])
 
 

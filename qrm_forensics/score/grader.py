@@ -20,7 +20,7 @@ from qrm_forensics import answers
 from qrm_forensics.benchmarks.code_tests import about
 from qrm_forensics.errors import InputError
 from qrm_forensics.records import Kind, Problem, Status, Trace, Verdict
-from qrm_forensics.score import extraction, shortcut
+from qrm_forensics.score import extraction, lighteval_match, shortcut
 from qrm_forensics.score.code_blocks import find_code
 from qrm_forensics.score.code_judge import CodeJudge
 from qrm_forensics.score.latex_spans import BOX
@@ -28,6 +28,9 @@ from qrm_forensics.score.shield import MAX_CHARS, explosion, refusal
 from qrm_forensics.score.workers import Judgement, WorkerPool
 
 POLICIES: Final = ("strict", "lenient")
+
+#: Whose rules the policy ``lenient`` can follow.
+LENIENT: Final = ("own", "lighteval")
 
 #: Wall-clock seconds for one comparison; with the start of a new worker after a kill it stays below 5.
 DEFAULT_SECONDS: Final = 3.5
@@ -42,13 +45,17 @@ _Pending = Callable[[], _Outcome]
 class Grader:
     """Judges pairs of problem and trace with ``workers`` worker processes, started when first needed.
 
-    ``seconds`` is the wall-clock limit of one comparison.  Use as a context manager, or
-    call ``close``.
+    ``seconds`` is the wall-clock limit of one comparison.  ``lenient``: whose rules the policy of that name follows, this
+    package's (``own``) or those of lighteval's extractive match (``lighteval``, where it is installed; raises
+    EnvironmentMissing).  Use as a context manager, or call ``close``.
     """
 
-    def __init__(self, workers: int = 1, seconds: float = DEFAULT_SECONDS) -> None:
+    def __init__(self, workers: int = 1, seconds: float = DEFAULT_SECONDS, lenient: str = "own") -> None:
         if workers < 1:
             raise InputError(f"a grader needs at least one worker, got {workers}")
+        if lenient not in LENIENT:
+            raise InputError(f"unknown rules {lenient!r} for the policy lenient; known: {', '.join(LENIENT)}")
+        self._lighteval = lighteval_match.Match(workers) if lenient == "lighteval" else None
         self._pool = WorkerPool(workers, seconds)
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="grader")
         self._programs = CodeJudge()
@@ -70,8 +77,12 @@ class Grader:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self._programs.close()
         self._pool.close()
+        if self._lighteval is not None:
+            self._lighteval.close()
         self._threads.shutdown(wait=True)
         self._pool.end()
+        if self._lighteval is not None:
+            self._lighteval.end()
 
     def grade(self, pairs: Iterable[tuple[Problem, Trace]], policies: Sequence[str] = POLICIES) -> Iterator[Verdict]:
         """Verdicts in the order of ``pairs``, and for each pair in the order of ``policies``.
@@ -125,6 +136,9 @@ class Grader:
             return _known(_unscored("the problem has no gold answer"))
         if problem.kind is Kind.CODE:
             return self._code(problem.gold, trace.text, policy)
+        if policy == "lenient" and self._lighteval is not None:
+            asked = self._threads.submit(self._lighteval.judge, problem, trace.text)
+            return lambda: _by_lighteval(asked.result(), self._lighteval)
         if problem.kind is Kind.CHOICE:
             return _known(_choice(problem.gold, trace.text, policy))
         if policy == "strict":
@@ -278,6 +292,15 @@ def _by_algebra(judgement: Judgement, exact: bool, rule: str, answer: str | None
     if judgement.answer is None:
         return _NOTHING_FOUND
     return _judged(equal, judgement.answer if answer is None else answer, rule)
+
+
+def _by_lighteval(judgement: Judgement, match: lighteval_match.Match | None) -> _Outcome:
+    rule = match.rule if match is not None else ""
+    if judgement.equal is None:
+        return _unscored(judgement.note or "undecided", judgement.answer, rule)
+    if judgement.answer is None:
+        return _NOTHING_FOUND
+    return _judged(judgement.equal, judgement.answer, rule)
 
 
 def _choice(gold: str, text: str, policy: str) -> _Outcome:

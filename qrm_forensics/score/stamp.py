@@ -20,4 +20,18 @@ def golds_hash(problems: Mapping[tuple[str, str], Problem]) -> str:
 
 def verdict_stamp(store: Store, variant: str, benchmark: str, golds: str) -> str:
     """The stamp that this program's scorer gives the verdicts of a cell as it is now; ``golds`` is their ``golds_hash``."""
-    return hash_of([store.cell_stamp(variant, benchmark), golds, scorer_version()])
+    return hash_of([store.cell_stamp(variant, benchmark), golds, scorer_version(lenient_of(store))])
+
+
+_SCORING = "scoring"
+
+
+def lenient_of(store: Store) -> str:
+    """Whose rules the policy ``lenient`` follows in this run, one of ``score.LENIENT``."""
+    kept = store.analysis(_SCORING)
+    return "own" if kept is None else str(kept[1]["lenient"])
+
+
+def choose_lenient(store: Store, lenient: str) -> None:
+    """Keep with the run whose rules the policy ``lenient`` follows; verdicts by other rules are stale then."""
+    store.write_analysis(_SCORING, {"lenient": lenient}, hash_of(lenient))

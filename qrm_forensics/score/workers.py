@@ -22,7 +22,7 @@ from typing import IO, Any, Final, NamedTuple
 from qrm_forensics.errors import EnvironmentMissing
 
 MEMORY_LIMIT: Final = 2 << 30
-START_SECONDS: Final = 120.0
+START_SECONDS: Final = 240.0
 _SCRIPT: Final = Path(__file__).with_name("math_worker.py")
 _CHUNK: Final = 1 << 16
 
@@ -43,10 +43,15 @@ class Judgement(NamedTuple):
 
 
 class MathWorker:
-    """One process.  ``judge`` always returns within about ``seconds`` (plus a start where one is due)."""
+    """One process.  ``judge`` always returns within about ``seconds`` (plus a start where one is due).
 
-    def __init__(self, seconds: float) -> None:
+    ``script`` runs in the Python ``python``, which may be that of another environment.
+    """
+
+    def __init__(self, seconds: float, script: Path = _SCRIPT, python: str = sys.executable) -> None:
         self._seconds = seconds
+        self._command = [python, "-P", str(script)]
+        self._name = "math-verify" if script == _SCRIPT else "lighteval"
         self._process: subprocess.Popen[bytes] | None = None
         self._greeted = False
         self._closed = False
@@ -67,7 +72,7 @@ class MathWorker:
                 if timed_out
                 else "the worker died (memory or CPU limit, or a crash)"
             )
-            return Judgement(None, None, None, f"math-verify: {why}")
+            return Judgement(None, None, None, f"{self._name}: {why}")
         if "unread" in reply:
             return Judgement(None, None, None, unread=True)
         if "error" in reply:
@@ -96,7 +101,7 @@ class MathWorker:
                 return
             self._greeted = False
             self._process = subprocess.Popen(
-                [sys.executable, "-P", str(_SCRIPT), *limits],
+                [*self._command, *limits],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -120,7 +125,7 @@ class MathWorker:
                 raise RuntimeError("the grader is closed")
             raise EnvironmentMissing(
                 "the grading worker does not start; see why with: "
-                f"{sys.executable} -P {_SCRIPT} --memory {MEMORY_LIMIT} --cpu 9"
+                f"{' '.join(self._command)} --memory {MEMORY_LIMIT} --cpu 9"
             )
         self._greeted = True
 
@@ -181,8 +186,8 @@ def _converse(stdin: IO[bytes], stdout: IO[bytes], request: bytes, deadline: flo
 class WorkerPool:
     """``size`` workers, handed out one request each; safe to use from ``size`` threads."""
 
-    def __init__(self, size: int, seconds: float) -> None:
-        self._workers = [MathWorker(seconds) for _ in range(size)]
+    def __init__(self, size: int, seconds: float, script: Path = _SCRIPT, python: str = sys.executable) -> None:
+        self._workers = [MathWorker(seconds, script, python) for _ in range(size)]
         self._idle: queue.SimpleQueue[MathWorker] = queue.SimpleQueue()
         for worker in self._workers:
             self._idle.put(worker)
