@@ -24,7 +24,7 @@ def enter(roots: Sequence[tuple[str, str]], masked: Sequence[str], packages: Map
     becomes the current one.  Raises OSError where the kernel, or who runs this container, does not allow it.
     """
     flags = kernel.NEWNS | kernel.NEWPID | kernel.NEWNET | kernel.NEWIPC | kernel.NEWUTS
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 and _knows_other_users():
         kernel.unshare(flags)
     else:
         uid, gid = os.geteuid(), os.getegid()
@@ -34,6 +34,11 @@ def enter(roots: Sequence[tuple[str, str]], masked: Sequence[str], packages: Map
         Path("/proc/self/gid_map").write_text(f"{_INSIDE} {gid} 1")
     kernel.set_host_name("sandbox")
     _build(roots, masked, packages, scratch)
+
+
+def _knows_other_users() -> bool:
+    """Whether root can become somebody else: not where it is a user's own root, in a namespace of that one user."""
+    return sum(int(line.split()[2]) for line in Path("/proc/self/uid_map").read_text().splitlines()) > 1
 
 
 def _build(roots: Sequence[tuple[str, str]], masked: Sequence[str], packages: Mapping[str, str], scratch: int) -> None:

@@ -101,12 +101,12 @@ class CodeJudge:
                 outcome = self._try(found, code, tests)
                 if outcome is not None:
                     return outcome
+                if self._closed:
+                    return _not_run("the grader was closed")
         except InputError as error:
             return _not_run(str(error))
         except SandboxError as error:
             return _not_run(f"the sandbox does not start ({error})")
-        if self._closed:
-            return _not_run("the grader was closed")
         return CodeOutcome(Status.WRONG, f"runtime error: its sandbox ended, {_TRIES} times; {found.level}")
 
     def _try(self, found: Isolation, code: str, tests: CodeTests) -> CodeOutcome | None:

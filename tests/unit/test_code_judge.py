@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -337,3 +338,14 @@ def test_refusals_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(refusal, Refusal)
     assert "namespaces: no namespaces here; landlock: no landlock here" in refusal.reason
     assert "QRM_SANDBOX=open-files" in refusal.reason and "open-files: no" not in refusal.reason
+
+
+@runs_programs
+def test_closing_ends_what_runs() -> None:
+    judge = CodeJudge(Limits(cpu_seconds=60, wall_seconds=60.0))
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(judge.judge, "while True: pass", SUM)
+        while not judge._open:
+            time.sleep(0.01)
+        judge.close()
+        assert future.result(20) == CodeOutcome(Status.UNSCORED, "not run: the grader was closed")
