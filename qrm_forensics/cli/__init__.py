@@ -189,12 +189,17 @@ def doctor(as_json: bool) -> None:
 
     findings = examine()
     if as_json:
-        click.echo(json.dumps({f.name: {"ok": f.ok, "found": f.found, "remedy": f.remedy} for f in findings}, indent=2))
+        shown = {f.name: {"ok": f.ok, "found": f.found, "remedy": f.remedy, "group": f.group} for f in findings}
+        click.echo(json.dumps(shown, indent=2, ensure_ascii=False))
         return
     width = max(len(f.name) for f in findings)
+    group = ""
     for f in findings:
+        if f.group != group:
+            group = f.group
+            click.echo(click.style(group, bold=True))
         mark = click.style("ok     ", fg="green") if f.ok else click.style("missing", fg="yellow")
-        click.echo(f"{f.name:<{width}}  {mark}  {f.found}" + (f"  ({f.remedy})" if f.remedy else ""))
+        click.echo(f"  {f.name:<{width}}  {mark}  {f.found}" + (f"  ({f.remedy})" if f.remedy else ""))
 
 
 for _command in (
