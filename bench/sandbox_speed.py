@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 
 from qrm_forensics.sandbox.host import SandboxError
-from qrm_forensics.sandbox.isolation import Isolation, attempt
+from qrm_forensics.sandbox.levels import Isolation, attempt
 
 PROGRAM = "a, b = map(int, input().split())\nprint(a + b)\n"
 GIVEN, WANTED = b"1 2\n", b"3\n"

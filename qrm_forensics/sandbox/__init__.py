@@ -19,7 +19,21 @@ returned; the comparison is made outside, so that a program has no verdict to fo
 
 from __future__ import annotations
 
-from qrm_forensics.sandbox.host import Limits, Reply, Session
-from qrm_forensics.sandbox.isolation import VARIABLE, Isolation, Refusal, described, isolation
+from typing import TYPE_CHECKING
 
-__all__ = ["VARIABLE", "Isolation", "Limits", "Refusal", "Reply", "Session", "described", "isolation"]
+if TYPE_CHECKING:
+    from qrm_forensics.sandbox.host import Limits, Reply, SandboxError, Session
+    from qrm_forensics.sandbox.levels import VARIABLE, Isolation, Refusal, described, isolation
+
+__all__ = ["VARIABLE", "Isolation", "Limits", "Refusal", "Reply", "SandboxError", "Session", "described", "isolation"]
+
+_OF_HOST = ("Limits", "Reply", "SandboxError", "Session")
+
+
+def __getattr__(name: str) -> object:
+    # The processes inside import this package too, once for every program, and need nothing of the outside.
+    if name in __all__:
+        from qrm_forensics.sandbox import host, levels
+
+        return getattr(host if name in _OF_HOST else levels, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

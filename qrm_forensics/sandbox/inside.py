@@ -1,6 +1,6 @@
 """The processes of a sandbox.  Started by ``host``, never imported by anything else.
 
-1. The first process gives up what it can see and do (see ``isolation``), and starts
+1. The first process gives up what it can see and do (see ``levels``), and starts
 2. the keeper, which in namespaces is their first process, so that nothing outlives it.
    It gets one input after the other and for each starts
 3. a process that runs the program: its own session, its own limits, no way to the keeper

@@ -19,7 +19,7 @@ from qrm_forensics.cli.report import report
 from qrm_forensics.generate import get_generator
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.records import Request
-from qrm_forensics.sandbox.isolation import VARIABLE
+from qrm_forensics.sandbox.levels import VARIABLE
 from qrm_forensics.store import Store
 from qrm_forensics.study import BenchmarkSpec, Study
 

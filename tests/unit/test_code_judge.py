@@ -18,7 +18,7 @@ from qrm_forensics.records import Finish, Kind, Problem, Status, Trace
 from qrm_forensics.sandbox import Isolation, Limits, Refusal, isolation
 from qrm_forensics.sandbox import isolation as found_isolation
 from qrm_forensics.sandbox.host import SandboxError
-from qrm_forensics.sandbox.isolation import VARIABLE, attempt
+from qrm_forensics.sandbox.levels import VARIABLE, attempt
 from qrm_forensics.score import Grader, code_compare, code_judge
 from qrm_forensics.score.code_blocks import find_code
 from qrm_forensics.score.code_judge import CodeJudge, CodeOutcome, provisional
@@ -281,7 +281,7 @@ def test_many_threads_run_one_program_once(counted: list[str]) -> None:
 def test_without_a_sandbox_nothing_is_run(
     monkeypatch: pytest.MonkeyPatch, setting: str, platform: str, words: str
 ) -> None:
-    sandbox_module = sys.modules["qrm_forensics.sandbox.isolation"]
+    sandbox_module = sys.modules["qrm_forensics.sandbox.levels"]
     monkeypatch.setenv(VARIABLE, setting)
     monkeypatch.setattr(sandbox_module.sys, "platform", platform)
     sandbox_module._found.cache_clear()
@@ -303,7 +303,7 @@ def test_a_misspelt_setting_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None
 @runs_programs
 def test_a_level_that_does_not_hold_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """Namespaces in which more can be seen than should."""
-    sandbox_module = sys.modules["qrm_forensics.sandbox.isolation"]
+    sandbox_module = sys.modules["qrm_forensics.sandbox.levels"]
     config = sandbox_module._config
 
     def weakened(level: str, filtered: bool) -> object:
@@ -327,7 +327,7 @@ def test_what_is_not_run_is_worth_trying_again() -> None:
 
 
 def test_refusals_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    sandbox_module = sys.modules["qrm_forensics.sandbox.isolation"]
+    sandbox_module = sys.modules["qrm_forensics.sandbox.levels"]
 
     def fails(level: str) -> Isolation:
         raise SandboxError(f"no {level} here")

@@ -29,7 +29,7 @@ from qrm_forensics.records import Status
 from qrm_forensics.sandbox import Isolation, Limits, Reply, host
 from qrm_forensics.sandbox import isolation as strongest
 from qrm_forensics.sandbox.host import Ended, SandboxError
-from qrm_forensics.sandbox.isolation import attempt
+from qrm_forensics.sandbox.levels import attempt
 from qrm_forensics.score.code_judge import CodeJudge
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs are only run on Linux")
@@ -439,7 +439,7 @@ def test_nothing_outlives_us(isolation: Isolation, left: Callable[[], list[int]]
     starter = f"""
         import sys
         from qrm_forensics.sandbox import Limits, host
-        from qrm_forensics.sandbox.isolation import attempt
+        from qrm_forensics.sandbox.levels import attempt
         level = attempt({isolation.level!r}, filtered={isolation.config["filter"]!r})
         host._FOLDER = {host._FOLDER!r}
         session = level.start("import time\\nwhile True: time.sleep(1)", None, Limits(wall_seconds=60))
@@ -584,7 +584,7 @@ def test_a_user_without_privileges_has_the_same_levels(open_folder: Path) -> Non
         import json, os, sys
         sys.path.insert(0, sys.argv[1])
         from qrm_forensics.sandbox.host import SandboxError
-        from qrm_forensics.sandbox.isolation import attempt, isolation
+        from qrm_forensics.sandbox.levels import attempt, isolation
         found = {"uid": os.getuid(), "auto": getattr(isolation(), "level", None)}
         for level in ("namespaces", "landlock", "open-files"):
             try:
