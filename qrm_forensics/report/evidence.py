@@ -14,6 +14,7 @@ from qrm_forensics.records import TRACE_KEY
 from qrm_forensics.report.checkpoints import tensor_table, token_table, variant_table
 from qrm_forensics.report.latency import footprint_table, latency_table
 from qrm_forensics.report.model import Claim
+from qrm_forensics.report.perplexity import perplexity_table
 from qrm_forensics.report.thinking import forced_table
 from qrm_forensics.store import Store
 
@@ -53,6 +54,8 @@ def _table(store: Store, name: str, claims: Sequence[Claim]) -> pd.DataFrame:
         return latency_table(store)
     if name == "footprint":
         return footprint_table(store)
+    if name == "perplexity":
+        return perplexity_table(store)
     if name == "forced":
         return forced_table(store)
     if name == "tokens":

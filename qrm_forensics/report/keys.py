@@ -223,6 +223,7 @@ CI_METHODS: tuple[str, ...] = (
     "brookmeyer-crowley",
     "student-t",
     "kaplan-meier",
+    "bootstrap-windows",
 )
 
 #: Measured columns whose shares (true per response) are shown, in the order of display.
