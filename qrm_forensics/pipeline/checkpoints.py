@@ -126,9 +126,12 @@ def make_checkpoint(
 
     def progress(done: int, total: int) -> None:
         nonlocal seen
-        if seen == 0:
-            observer.begin("quantize", str(recipe), total)
-        observer.advance(done - seen)
+        if seen == 0 and done > 1:  # of an attempt that was stopped
+            observer.begin("quantize", str(recipe), total, done)
+        else:
+            if seen == 0:
+                observer.begin("quantize", str(recipe), total)
+            observer.advance(done - seen)
         seen = done
 
     made = quantize(source, recipe, out, calibration, progress=progress, real=real)

@@ -102,7 +102,8 @@ def quantize(
     """Make ``out`` from the checkpoint folder ``source`` (safetensors weights), and say what it is.
 
     ``progress`` is called with (decoder layers done, layers in all).  The result is written under a
-    temporary name beside ``out`` and renamed when it is whole.  A finished checkpoint in ``out`` that was made
+    temporary name beside ``out`` and renamed when it is whole; where the process is killed, the layers that are finished are kept in
+    ``<out>.partial``, and the same request goes on behind them.  A finished checkpoint in ``out`` that was made
     from the same recipe, source files and calibration tokens, and whose weights still have their hash, is used
     as it is; one of another request is replaced.  ``real`` names a format of :mod:`~qrm_forensics.quantize.export`: the checkpoint then holds
     integer codes that inference engines load, read back and compared with the simulated weights before it is called
@@ -157,6 +158,7 @@ def quantize(
     there = manifest.finished(out, request)
     if there is not None:
         return manifest.reference(out, job, there)
+    job = replace(job, finished=manifest.finished_layers(out, request))
     with manifest.published(out) as fresh:
         told: dict[str, Any] = {}
         if recipe.quantized:
@@ -187,6 +189,7 @@ def quantize(
         manifest.write_manifest(fresh, whole | told)
         if layout is not None:
             verify(fresh)
+    job.finished.remove()
     return manifest.reference(out, job, made)
 
 

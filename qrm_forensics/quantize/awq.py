@@ -80,11 +80,15 @@ class AWQ:
         )
         skipped = recipe.skipped(model.layers)
         stream = LayerStream(source, job.calibration, dtype)
+        outcome.resume(job, model.layers)
         for index in range(model.layers):
             layer = stream.layer(index)
-            if index in skipped:
+            if index in skipped or job.finished.has(index):  # the next layer gets the output of the unquantized one
                 stream.advance(layer)
                 stream.release(index)
+                if job.finished.has(index):
+                    continue
+                job.finished.save(index, outcome)
                 job.progress(index + 1, model.layers)
                 continue
             tokens = job.calibration.token_ids.size
@@ -113,6 +117,7 @@ class AWQ:
                     outcome.modules[module] = record | _choice_record(choice)
             outcome.tensors |= _changed(layer, source, model.name(index, ""))
             outcome.pack(job, made)
+            job.finished.save(index, outcome)
             stream.release(index)
             job.progress(index + 1, model.layers)
         return outcome

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qrm_forensics.errors import InputError
 from qrm_forensics.quantize.adapters import ModelMap
 from qrm_forensics.quantize.export.packed import PackedFormat, codes_of, tensor_hash
+from qrm_forensics.quantize.partial import FinishedLayers
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.runtime.spec import RuntimeSpec
 from qrm_forensics.weights import Checkpoint
@@ -27,7 +28,7 @@ Progress = Callable[[int, int], None]
 @dataclass(frozen=True, slots=True)
 class Job:
     """One checkpoint to quantize.  ``calibration`` is None where the method needs none.  ``real``: the format of a real
-    checkpoint; None for a simulated one.
+    checkpoint; None for a simulated one.  ``finished``: layers of an earlier attempt, and where new ones are kept.
     """
 
     source: Checkpoint
@@ -35,6 +36,7 @@ class Job:
     calibration: Calibration | None
     progress: Progress
     real: PackedFormat | None = None
+    finished: FinishedLayers = field(default_factory=FinishedLayers)
 
     def scale_dtype(self, stored: torch.dtype) -> torch.dtype | None:
         """What grids round their scales to, given how the weights are stored; None where scales are stored nowhere."""
@@ -67,6 +69,12 @@ class Outcome:
     runtime: RuntimeSpec | None = None
     side: dict[str, Tensor] = field(default_factory=dict)
     packed: dict[str, PackedLinear] = field(default_factory=dict)
+
+    def resume(self, job: Job, layers: int) -> None:
+        """Take over the layers that an earlier attempt has finished; called when everything in front of the first layer is in."""
+        done = job.finished.restore(self)
+        if done:
+            job.progress(done, layers)
 
     def pack(self, job: Job, made: Mapping[str, tuple[AffineGrid, Tensor]]) -> None:
         """Replace the rounded weights of some linears (grid and codes by full module name) by their codes.

@@ -64,22 +64,25 @@ class FlatQuant:
         attention: dict[int, AttentionSpec] = {}
         skipped = recipe.skipped(model.layers)
         stream = LayerStream(source, job.calibration, torch.float32, windows=BATCH)
+        outcome.resume(job, model.layers)
         for index in range(model.layers):
             layer = stream.layer(index)
             peaks = _Peaks(model)
             inputs, arguments = list(stream.batches), stream.arguments
             stream.advance(layer, peaks.watch())
-            if index not in skipped:
+            if index not in skipped and not job.finished.has(index):
                 transforms = LayerTransforms(layer, model, settings, peaks.found, SEED + index)
                 told = train_layer(layer, model, transforms, inputs, arguments)
                 _store(outcome, job, model, index, layer, transforms, told)
                 if recipe.transforms == "folded":
-                    side = _side(transforms, index)
-                    outcome.side |= side
-                    linears |= _linears(model, index, transforms)
-                    attention[index] = _attention(transforms, index)
+                    outcome.side |= _side(transforms, index)
+            if index not in skipped and recipe.transforms == "folded":
+                linears |= _linears(model, index, settings)
+                attention[index] = _attention(settings, index)
             stream.release(index)
-            job.progress(index + 1, model.layers)
+            if not job.finished.has(index):
+                job.finished.save(index, outcome)
+                job.progress(index + 1, model.layers)
         if recipe.transforms == "folded":
             outcome.runtime = RuntimeSpec(str(recipe), linears, attention)
         return outcome
@@ -172,11 +175,11 @@ def _side(transforms: LayerTransforms, index: int) -> dict[str, Tensor]:
     return found
 
 
-def _linears(model: ModelMap, index: int, transforms: LayerTransforms) -> dict[str, LinearSpec]:
+def _linears(model: ModelMap, index: int, settings: Settings) -> dict[str, LinearSpec]:
     """Transforms (their diagonals are folded) and rounding of every linear's input."""
     found = {}
-    shards, bits = transforms.settings.shards, transforms.settings.activation_bits
-    for name, stage in transforms.stages().items():
+    shards, bits = settings.shards, settings.activation_bits
+    for name, stage in zip(("ln", "o", "up", "down"), model.stages, strict=True):
         blocks = shards if name in ("o", "down") else 1
         left, right = ("o", "head") if name == "o" else (f"{name}.left", f"{name}.right")
         transform = Transform(
@@ -195,8 +198,8 @@ def _columns(model: ModelMap, name: str) -> int:
     return g.heads * g.head_dim if name == "o" else g.intermediate
 
 
-def _attention(transforms: LayerTransforms, index: int) -> AttentionSpec:
-    bits, prefix = transforms.settings.kv_bits, f"layers.{index}"
+def _attention(settings: Settings, index: int) -> AttentionSpec:
+    bits, prefix = settings.kv_bits, f"layers.{index}"
     roundings = {
         cache: Rounding(bits=bits, tensors={f"clip_{end}": f"{prefix}.{cache}.{end}" for end in ("low", "high")})
         for cache in ("k", "v")

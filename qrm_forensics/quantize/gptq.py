@@ -55,8 +55,14 @@ class GPTQ:
         outcome = Outcome(settings=settings.said(model))
         skipped = recipe.skipped(model.layers)
         stream = LayerStream(source, job.calibration, torch.float32)
+        outcome.resume(job, model.layers)
         for index in range(model.layers):
             layer = stream.layer(index)
+            if job.finished.has(index):
+                job.finished.load(index, layer)
+                stream.advance(layer)
+                stream.release(index)
+                continue
             if index not in skipped:
                 made: dict[str, tuple[AffineGrid, Tensor]] = {}
                 outcome.modules |= quantize_layer(stream, index, layer, model, settings, recipe, made)
@@ -67,6 +73,7 @@ class GPTQ:
                 outcome.pack(job, made)
             else:
                 stream.advance(layer)
+            job.finished.save(index, outcome, layer, settings.parameters(index, model))
             stream.release(index)
             job.progress(index + 1, model.layers)
         return outcome

@@ -35,6 +35,10 @@ class GPTQSettings:
     dtypes: Mapping[str, torch.dtype]
     real: bool = False
 
+    def parameters(self, index: int, model: ModelMap) -> dict[str, torch.dtype]:
+        """How the weights of one layer are stored, by their name in it."""
+        return {f"{linear}.weight": self.dtypes[model.name(index, linear)] for linear in model.linears}
+
     def said(self, model: ModelMap) -> dict[str, Any]:
         """For the manifest."""
         return {

@@ -16,6 +16,7 @@ from qrm_forensics import __version__
 from qrm_forensics.errors import ForensicsError, InputError
 from qrm_forensics.quantize.base import Job, Outcome, Quantizer
 from qrm_forensics.quantize.export.verify import describe
+from qrm_forensics.quantize.partial import FinishedLayers
 from qrm_forensics.records import ModelRef
 from qrm_forensics.weights import MANIFEST, content_hash, read_json, side_files_hash
 
@@ -116,6 +117,11 @@ def finished(out: Path, request: dict[str, Any]) -> str | None:
     except ForensicsError:  # a damaged checkpoint is made again
         return None
     return now if now == manifest.get("content_hash") else None
+
+
+def finished_layers(out: Path, request: dict[str, Any]) -> FinishedLayers:
+    """Where the layers of this request are kept until its checkpoint is whole.  Layers of other library versions are not mixed in."""
+    return FinishedLayers(out.with_name(f"{out.name}.partial"), {**request, "versions": _versions()})
 
 
 def check_source(folder: Path) -> None:

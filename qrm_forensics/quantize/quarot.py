@@ -134,13 +134,20 @@ def _whole(job: Job, model: ModelMap, attention: dict[int, AttentionSpec]) -> Ou
         dtypes={module: source.dtype(f"{module}.weight") for module in modules},
     )
     outcome.settings = settings.said(model) | _said(recipe)
+    outcome.resume(job, model.layers)
     for index in range(model.layers):
         layer = stream.layer(index)
+        if job.finished.has(index):
+            job.finished.load(index, layer)
+            stream.advance(layer)
+            stream.release(index)
+            continue
         if index in attention:
             outcome.modules |= quantize_layer(stream, index, layer, model, settings, recipe)
         else:
             stream.advance(layer)
         keep_changed(layer, source, outcome, model.name(index, ""))
+        job.finished.save(index, outcome, layer, settings.parameters(index, model))
         stream.release(index)
         job.progress(index + 1, model.layers)
     rounded = input_roundings(recipe, model, source.shapes, attention, clip=ACTIVATION_CLIP)

@@ -30,7 +30,10 @@ class RTN:
         assert recipe.weight_bits is not None
         outcome = Outcome(settings={"range": "min and max of the group, including 0", "arithmetic": "float32"})
         skipped = recipe.skipped(model.layers)
+        outcome.resume(job, model.layers)
         for layer in range(model.layers):
+            if job.finished.has(layer):
+                continue
             for linear in model.linears if layer not in skipped else ():
                 module = model.name(layer, linear)
                 stored = source.tensor(f"{module}.weight")
@@ -52,5 +55,6 @@ class RTN:
                     "weight_sqnr_db": sqnr_db(weight, rounded.float()),
                 }
                 outcome.pack(job, {module: (grid, codes)})
+            job.finished.save(layer, outcome)
             job.progress(layer + 1, model.layers)
         return outcome

@@ -57,8 +57,14 @@ class SmoothQuant:
         outcome = Outcome(settings=settings.said(model) | {"alpha": ALPHA, "smoothed": "what a norm feeds"})
         kept = [index for index in range(model.layers) if index not in recipe.skipped(model.layers)]
         stream = LayerStream(source, job.calibration, torch.float32)
+        outcome.resume(job, model.layers)
         for index in range(model.layers):
             layer = stream.layer(index)
+            if job.finished.has(index):
+                job.finished.load(index, layer)
+                stream.advance(layer)
+                stream.release(index)
+                continue
             if index in kept:
                 smoothed = smooth_layer(stream, layer, model)
                 made: dict[str, tuple[AffineGrid, Tensor]] = {}
@@ -70,6 +76,7 @@ class SmoothQuant:
                 outcome.pack(job, made)
             else:
                 stream.advance(layer)
+            job.finished.save(index, outcome, layer, settings.parameters(index, model))
             stream.release(index)
             job.progress(index + 1, model.layers)
         if job.real is not None:  # the engine rounds the inputs by itself
