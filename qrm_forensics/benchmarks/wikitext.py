@@ -21,7 +21,7 @@ _PLAIN = ("wiki.test.raw", "test.txt")
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A text as one string, what it is called, and the SHA-256 (hex) of its UTF-8 bytes."""
+    """A text as one string, what it is called (the file's name where one file was given), and the SHA-256 (hex) of its UTF-8 bytes."""
 
     name: str
     text: str
@@ -54,7 +54,8 @@ def load(spec: BenchmarkSpec) -> Text:
         text = "\n\n".join(str(line) for line in lines)
     if not text.strip():
         raise InputError(f"{folder}: holds no text")
-    return Text(PERPLEXITY, text, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
+    name = folder.name if spec.path is not None and folder.is_file() else PERPLEXITY
+    return Text(name, text, hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest())
 
 
 def _plain(path: Path) -> str | None:

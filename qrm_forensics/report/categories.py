@@ -113,8 +113,14 @@ def _groups(run: RunData, data: BenchmarkData, dimension: str) -> list[_Group]:
 _WIDTH = [Coverage.SELECTED, Coverage.UNKNOWN, Coverage.PREFIX, Coverage.FULL]
 
 
+#: Levels that are words, in their order.
+_DIFFICULTIES = ("easy", "medium", "hard")
+
+
 def _natural(name: str) -> list[tuple[int, int, str]]:
-    """Level 10 after level 9, names as text."""
+    """Level 10 after level 9, hard after medium, other names as text."""
+    if name.lower() in _DIFFICULTIES:
+        return [(1, _DIFFICULTIES.index(name.lower()), "")]
     return [(0, int(p), "") if p.isdigit() and p.isascii() else (1, 0, p) for p in re.split(r"(\d+)", name) if p]
 
 

@@ -293,7 +293,10 @@ def test_lines_of_the_hubs_file_are_joined_as_the_paper_joins_them(tmp_path: Pat
     folder.mkdir(parents=True)
     pq.write_table(pa.table({"text": ["", " = Title = \n", "Words\n"]}), folder / "test-00000-of-00001.parquet")
     read = wikitext.load(BenchmarkSpec(name="WikiText-2", path=str(tmp_path)))
-    assert read.text == "\n\n = Title = \n\n\nWords\n"
+    assert (read.name, read.text) == ("WikiText-2", "\n\n = Title = \n\n\nWords\n")
+    own = tmp_path / "minutes.txt"
+    own.write_text("Some words.", encoding="utf-8")
+    assert wikitext.load(BenchmarkSpec(name="PPL", path=str(own))).name == "minutes.txt"
 
 
 def test_a_text_shorter_than_a_window_is_said(tmp_path: Path) -> None:
@@ -301,3 +304,10 @@ def test_a_text_shorter_than_a_window_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="fewer than a window of 2048"):
         perplexity.cut(builtin.weights_dir(), Text("t", "1+1", "0"), None)
+
+
+def test_levels_that_are_words_have_their_order() -> None:
+    from qrm_forensics.report.categories import _natural
+
+    assert sorted(["hard", "easy", "medium"], key=_natural) == ["easy", "medium", "hard"]
+    assert sorted(["10", "9", "Level 2"], key=_natural) == ["9", "10", "Level 2"]
