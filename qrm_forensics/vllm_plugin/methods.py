@@ -49,6 +49,10 @@ class LinearMethod(UnquantizedLinearMethod):  # type: ignore[misc]
         super().__init__()
         self._parts, self._keys, self._tensors = tuple(parts), keys, tensors
         self._fused = all(part == parts[0] for part in parts)
+        #: Transforms that parts share are applied once.
+        self._turns = [LinearSpec(part.transforms) for part in parts]
+        self._first = [self._turns.index(turn) for turn in self._turns]
+        self._roundings = [LinearSpec(rounding=part.rounding) for part in parts]
 
     def create_weights(
         self,
@@ -63,8 +67,12 @@ class LinearMethod(UnquantizedLinearMethod):  # type: ignore[misc]
         self._side = SideTensors(layer, self._tensors, *self._parts, self._keys)
 
     def process_weights_after_loading(self, layer: nn.Module) -> None:
-        if self._fused:  # else the weight stays as it is, because packed for a CPU it has no parts
+        if self._fused:
             super().process_weights_after_loading(layer)
+        else:  # not packed for a CPU; and plain tensors, because compilation cannot split vLLM's own kind
+            whole = layer.weight.data.as_subclass(torch.Tensor)
+            for number, weight in enumerate(whole.split(self._sizes)):
+                layer.register_buffer(f"qrm_weight_{number}", weight, persistent=False)
         bias = getattr(layer, "bias", None)
         if bias is not None and self._keys is not None and self._keys.before_bias:
             q, k, v = bias.data.split(self._sizes)
@@ -89,16 +97,14 @@ class LinearMethod(UnquantizedLinearMethod):  # type: ignore[misc]
         return torch.cat((q, k, v), dim=-1)
 
     def _by_parts(self, layer: nn.Module, x: Tensor, bias: Tensor | None, side: Mapping[str, Tensor]) -> Tensor:
-        weights = layer.weight.split(self._sizes)
-        biases = (None,) * len(weights) if bias is None else bias.split(self._sizes)
-        turned: dict[Any, Tensor] = {}
+        biases = (None,) * len(self._parts) if bias is None else bias.split(self._sizes)
+        turned: dict[int, Tensor] = {}
         made = []
-        for part, weight, some in zip(self._parts, weights, biases, strict=True):
-            key = repr(part.transforms)
-            if key not in turned:
-                turned[key] = change_input(x, LinearSpec(part.transforms), side)
-            given = change_input(turned[key], LinearSpec(rounding=part.rounding), side)
-            made.append(torch.nn.functional.linear(given, weight, some))
+        for number, first in enumerate(self._first):
+            if first == number:
+                turned[number] = change_input(x, self._turns[number], side)
+            given = change_input(turned[first], self._roundings[number], side)
+            made.append(torch.nn.functional.linear(given, getattr(layer, f"qrm_weight_{number}"), biases[number]))
         return torch.cat(made, dim=-1)
 
 

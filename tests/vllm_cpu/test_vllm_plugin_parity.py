@@ -46,7 +46,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 def assert_parity(folder: Path, texts: list[Scored], source: Path) -> None:
     """Within 1e-4; farther off only where a rounding of this recipe lies so close to the edge between two codes that the transformers
     path itself moves as far when the noise of its float32 is another.  (One code that falls to the other side puts the
-    rounding noise of all that comes after it, of this token and those behind it, to other values: up to .05 at 8 bits.)
+    rounding noise of all that comes after it, of this token and those behind it, to other values.)
     """
     network = load_model(str(folder), dtype=torch.float32).eval()
     found = compare(network, texts)
