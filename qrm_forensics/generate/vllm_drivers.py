@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 from collections.abc import Coroutine, Iterable, Mapping
 from typing import Any, Protocol
@@ -45,6 +46,16 @@ def _take_process() -> None:
         )
 
 
+def _make_numba_harmless() -> None:
+    """On a CPU vLLM 0.32 looks through ``vars()`` of whatever any loaded module holds, and cannot start once numba has compiled something:
+    llvmlite's handle of its library answers every name, ``__dict__`` too, with a function.  So it gets an empty one.
+    """
+    handle = getattr(sys.modules.get("llvmlite.binding.ffi"), "lib", None)
+    table = getattr(handle, "_fntab", None) if handle is not None else None
+    if isinstance(table, dict):
+        table["__dict__"] = {}
+
+
 class Stepping:
     """``vllm.LLM``: one model, on as many devices as tensor and pipeline parallelism take."""
 
@@ -52,11 +63,13 @@ class Stepping:
         from vllm import LLM
 
         _take_process()
+        _make_numba_harmless()
         try:
-            self._engine = LLM(**arguments).llm_engine
+            self.llm = LLM(**arguments)
         except BaseException:
             clean_up()
             raise
+        self._engine = self.llm.llm_engine
 
     @property
     def config(self) -> Any:
@@ -80,7 +93,7 @@ class Stepping:
 
     def close(self) -> None:
         self._engine.engine_core.shutdown()
-        del self._engine
+        del self._engine, self.llm
         clean_up()
 
 

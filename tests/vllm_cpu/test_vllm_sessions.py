@@ -42,6 +42,8 @@ def answer(session: Any) -> Trace:
 
 
 def test_loops_are_stopped_where_that_was_asked_for_and_nowhere_else(tmp_path: Path) -> None:
+    import llvmlite.binding  # noqa: F401  # as after anything of numba's: vLLM alone cannot start then
+
     model = with_head(tmp_path / "zeros", 0.0)
     with get_generator("vllm", **OPTIONS).open(model) as session:
         assert answer(session).finish is Finish.LENGTH
