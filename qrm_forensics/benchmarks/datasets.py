@@ -1,4 +1,4 @@
-"""Problem files: ``<DIR>/<BENCHMARK>/test.jsonl``, one object per problem, in benchmark order.
+"""Problem files: ``<DIR>/<BENCHMARK>/test.jsonl``, one object per problem, in benchmark order; or a named benchmark's own.
 
 Fields: ``problem`` or ``question``; ``answer``; optional ``subject`` and ``level``;
 optional ``unique_id`` or ``id``, without which a problem is called ``idx-N`` by its
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from qrm_forensics.benchmarks.json_records import at, read_records
+from qrm_forensics.benchmarks.rows import read_rows, sha256_of
 from qrm_forensics.errors import InputError
 
 
@@ -60,6 +61,9 @@ def find_datasets(problems: Path, benchmarks: Collection[str]) -> dict[str, Path
                 if place.is_file():
                     found[benchmark] = place
                     break
+            else:
+                if (file := _named(problems, benchmark)) is not None:
+                    found[benchmark] = file
     else:
         raise InputError(
             f"{problems}: no such file or folder; give a problem file or a folder of <BENCHMARK>/test.jsonl"
@@ -71,19 +75,42 @@ def find_datasets(problems: Path, benchmarks: Collection[str]) -> dict[str, Path
     return found
 
 
+def _named(folder: Path, benchmark: str) -> Path | None:
+    """The one file of a named benchmark in a folder of data sets, whatever its layout; None where there is none."""
+    from qrm_forensics.benchmarks.locate import find_files
+    from qrm_forensics.benchmarks.registry import BENCHMARKS
+
+    known = BENCHMARKS.get(benchmark)
+    bases = [folder / name for name in known.folders if (folder / name).is_dir()] if known is not None else []
+    if known is None or not bases:
+        return None
+    files = find_files(bases[0], known.folders, known.files, known.split)
+    return files[0] if len(files) == 1 else None
+
+
+#: Columns that data sets of the named benchmarks have; the first that is there counts.
+_PROBLEM = ("problem", "question", "Problem", "Question")
+_ANSWER = ("answer", "Answer", "Correct Answer")
+_ID = ("unique_id", "id", "ID", "Record ID")
+
+
 def load_dataset(path: Path) -> Dataset:
-    """Read a problem file; raises InputError that names file, record and remedy."""
-    file = read_records(path)
+    """Read a problem file: JSON, or CSV, Parquet and Arrow.  Raises InputError that names file, record and remedy."""
+    if path.suffix in (".csv", ".parquet", ".arrow"):
+        rows, sha256 = list(read_rows([path])), sha256_of([path])
+    else:
+        file = read_records(path)
+        rows, sha256 = [(at(path, index), record) for index, record in enumerate(file.records)], file.sha256
     ids = ProblemIds()
     problems = []
-    for index, record in enumerate(file.records):
-        where = at(path, index)
-        question = text_field(record, ("problem", "question"), where)
-        answer = short_answer(text_field(record, ("answer",), where))
-        own_id = optional_field(record, ("unique_id", "id"), where)
-        subject, level = (optional_field(record, (name,), where) for name in ("subject", "level"))
+    for where, record in rows:
+        question = text_field(record, _PROBLEM, where)
+        answer = short_answer(text_field(record, _ANSWER, where))
+        own_id = optional_field(record, _ID, where)
+        subject = optional_field(record, ("subject", "High-level domain"), where)
+        level = optional_field(record, ("level",), where)
         problems.append(DatasetProblem(ids.take(own_id, where), question, answer, subject, level))
-    return Dataset(path, problems, file.sha256)
+    return Dataset(path, problems, sha256)
 
 
 def short_answer(answer: str) -> str:
@@ -112,7 +139,8 @@ def text_field(record: dict[str, Any], names: tuple[str, ...], where: str) -> st
     """The first of the fields ``names`` that is there, as text.  Raises InputError where there is none, or an empty one."""
     value = optional_field(record, names, where)
     if value is None or not value.strip():
-        raise InputError(f"{where}: no {' or '.join(repr(n) for n in names)}; a problem has a question and an answer")
+        shown = [name for name in names if name.islower()] or names
+        raise InputError(f"{where}: no {' or '.join(map(repr, shown))}; a problem has a question and an answer")
     return value
 
 

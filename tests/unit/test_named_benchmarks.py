@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from qrm_forensics.benchmarks import gpqa, livecodebench, presets, registry
+from qrm_forensics.benchmarks.datasets import find_datasets, load_dataset
 from qrm_forensics.benchmarks.load import load
 from qrm_forensics.benchmarks.prompts import question_of
 from qrm_forensics.errors import EnvironmentMissing, ForensicsError, InputError
@@ -173,6 +174,11 @@ def test_gpqa_is_asked_in_lightevals_words(tmp_path: Path) -> None:
         "format: 'Answer: $LETTER' (without quotes) where LETTER is one of ABCD. Think step by step before answering."
         f"\n\nQuestion 0?\n\nA) {a}\nB) {b}\nC) {c}\nD) {d}"
     )
+
+
+def test_a_gpqa_row_without_its_right_answer_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="record 0 .*no 'Correct Answer'"):
+        load(spec("GPQA-Diamond", write_gpqa(tmp_path, [gpqa_row(0) | {"Correct Answer": " "}])))
 
 
 def test_option_order_is_the_questions_own(tmp_path: Path) -> None:
@@ -389,3 +395,18 @@ def test_the_question_of_a_prompt_is_what_was_put_into_it(tmp_path: Path) -> Non
     code = presets.message("code", "Task", "")
     assert question_of(f"<｜User｜>{code}<｜Assistant｜>") == "Task"
     assert question_of(presets.message("code", "Task\n\nmore", "def f(): pass")) == "Task\n\nmore"
+
+
+def test_imports_find_the_problems_of_named_benchmarks_in_the_papers_layout(tmp_path: Path) -> None:
+    (tmp_path / "aime_2025" / "data").mkdir(parents=True)
+    file = tmp_path / "aime_2025" / "data" / "train-00000-of-00001.parquet"
+    pq.write_table(pa.Table.from_pylist(AIME), file)
+    lines(tmp_path / "MATH-500" / "test.jsonl", [{"problem": "p", "answer": "1"}])
+    write_gpqa(tmp_path, [gpqa_row(0)])
+    names = ["AIME-2025", "MATH-500", "GPQA-Diamond", "GSM8K"]
+    found = find_datasets(tmp_path, names)
+    assert list(found) == names[:3] and found["AIME-2025"] == file
+    problems = load_dataset(file).problems
+    assert [(p.id, p.question, p.answer) for p in problems] == [(str(r["id"]), r["problem"], r["answer"]) for r in AIME]
+    (only,) = load_dataset(found["GPQA-Diamond"]).problems
+    assert (only.question, only.answer, only.subject) == ("Question 0?", "right 0", "Physics")
