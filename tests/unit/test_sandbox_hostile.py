@@ -208,6 +208,13 @@ def test_a_program_that_waits_for_ever_is_ended(run: Run, code: str) -> None:
     assert time.monotonic() - begun < 10
 
 
+def test_a_program_that_computes_is_not_ended_by_the_clock(run: Run) -> None:
+    reply = run(
+        "import time\nwhile time.process_time() < 1: pass\nprint(1)", limits=Limits(cpu_seconds=3, wall_seconds=0.3)
+    )
+    assert (reply.ended, reply.output) == (Ended.FINISHED, b"1\n") and reply.seconds > 0.9
+
+
 # --------------------------------------------------------------------------- getting out
 
 
