@@ -89,14 +89,12 @@ class ServerSession:
         return self._served.name
 
     def describe(self) -> dict[str, Any]:
-        """What the traces of this session were made with; the key is not part of it."""
+        """What the traces of this session are made with; the key is not part of it.  ``notes`` grows while the server is asked."""
         return {
             "base_url": self._connection.base_url,
             "model": self.model,
             "max_length": self._served.max_length,
-            "requests": self.requests_sent,
-            "left_out": sorted(self._dropped),
-            "notes": list(self.notes),
+            "notes": self.notes,
         }
 
     def sample(self, requests: Iterable[Request], sampling: Sampling) -> Iterator[Trace]:

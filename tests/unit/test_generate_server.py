@@ -479,6 +479,7 @@ def test_a_study_asks_a_chat_server_without_a_model_folder_and_stores_no_key(
     (sent,) = fake.seen
     assert sent["messages"][0]["content"].startswith("3 + 4 = ?\n\nPlease reason step by step")
     assert store.trace_count() == 1
+    assert "the server gives no token ids" in store.study_file.read_text("utf-8")
     pipeline.run(
         pipeline.make_plan(study(api="chat", timeout=9.0, retries=0)), out
     )  # the same request: nothing is asked
