@@ -19,7 +19,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from damage import right
+from damage import right, said
 
 from qrm_forensics import builtin
 from qrm_forensics.compare import mcnemar_exact, wilson
@@ -78,7 +78,7 @@ def main() -> None:
                 reference = reference or found
                 lost = sum(a and not b for a, b in zip(reference, found, strict=True))
                 gained = sum(b and not a for a, b in zip(reference, found, strict=True))
-                p = "" if found is reference else f"{max(0.001, mcnemar_exact(lost, gained)):.3f}"
+                p = "" if found is reference else said(mcnemar_exact(lost, gained))
                 interval = wilson(sum(found), len(found))
                 modules = json.loads((Path(made.path) / "recipe.json").read_text(encoding="utf-8"))["modules"]
                 error = np.mean([m["relative_output_error"] for m in modules.values()])

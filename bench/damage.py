@@ -24,8 +24,9 @@ from qrm_forensics.records import ModelRef, Problem, Request
 from qrm_forensics.score import Grader
 
 RECIPES = (
-    "bf16,kvquant_star-kv4,kvquant_star-kv4+postbias,kvquant_star-kv3,quarot-kv4,quarot-kv3,smoothquant-w8a8kv8,"
-    "quarot-w8a8kv8,quarot-w4a4kv4,mxfp4-w4a4kv4"
+    "bf16,rtn-w4g128,rtn-w3g128,rtn-w2g128,awq-w4g128,awq-w3g128,awq-w2g128,gptq-w4g128,gptq-w3g128,gptq-w2g128,"
+    "kvquant_star-kv4,kvquant_star-kv4+postbias,kvquant_star-kv3,quarot-kv4,quarot-kv3,smoothquant-w8a8kv8,"
+    "quarot-w8a8kv8,quarot-w4a4kv4,flatquant-w8a8kv8,flatquant-w4a4kv4,mxfp4-w4a4kv4"
 )
 
 
@@ -35,6 +36,10 @@ def right(model: ModelRef, recipe: str, problems: list[Problem], grader: Grader)
         traces = {t.problem_id: t for t in session.sample([Request(recipe, p, 0, 42) for p in problems], sampling)}
     verdicts = grader.grade([(p, traces[p.id]) for p in problems], ["strict"])
     return [verdict.status == "correct" for verdict in verdicts]
+
+
+def said(p: float) -> str:
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def main() -> None:
@@ -61,7 +66,7 @@ def main() -> None:
                 lost = sum(a and not b for a, b in zip(reference, found, strict=True))
                 gained = sum(b and not a for a, b in zip(reference, found, strict=True))
                 interval = wilson(sum(found), len(found))
-                p = "" if found is reference else f"{max(0.001, mcnemar_exact(lost, gained)):.3f}"
+                p = "" if found is reference else said(mcnemar_exact(lost, gained))
                 cells += [
                     f"{100 * sum(found) / len(found):.0f} % ({100 * interval.low:.0f}–{100 * interval.high:.0f})",
                     p,
