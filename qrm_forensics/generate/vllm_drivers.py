@@ -162,6 +162,7 @@ class Replicated:
                 task.cancel()
 
     def close(self) -> None:
+        self.abort(list(self._tasks))
         self._engine.shutdown()
         self._stop()
 
