@@ -91,8 +91,11 @@ def quantize_weights(
         groups = (order // group).tolist()
         walked = _walk(w[:, order].T.contiguous(), factor.upper, scale, zero, groups, grid.qmin, grid.qmax)
         codes = walked.T[:, torch.argsort(order)].contiguous()
+    failed = factor.upper is None
+    attempts, damping = factor.attempts, factor.damping
+    del factor
     result = grid.dequantize(split_groups(codes, group)).reshape_as(w)
-    rounded = result if factor.upper is None else grid.dequantize(nearest).reshape_as(w)
+    rounded = result if failed else grid.dequantize(nearest).reshape_as(w)
     rows = [weight.shape[0] for weight in weights]
     lost = h_norm_errors(original, [result, rounded], hessian, rows)
     parts = zip(
@@ -103,9 +106,9 @@ def quantize_weights(
             weight=weight,
             codes=code,
             grid=AffineGrid(scale, zero, grid.qmin, grid.qmax),
-            damping=factor.damping,
-            attempts=factor.attempts,
-            fallback=None if factor.upper is not None else "rtn",
+            damping=damping,
+            attempts=attempts,
+            fallback="rtn" if failed else None,
             dead=int(dead.sum()),
             error=error,
             rtn_error=rtn_error,
@@ -115,7 +118,7 @@ def quantize_weights(
 
 
 def _walk(w: Tensor, upper: Tensor, scale: Tensor, zero: Tensor, groups: list[int], qmin: int, qmax: int) -> Tensor:
-    """The codes.  ``w`` (used up) and the result are ``[columns, rows]`` in walking order; ``scale`` and ``zero`` are ``[groups, rows]``,
+    """The codes.  ``w`` and ``upper`` are used up; ``w`` and the result are ``[columns, rows]`` in walking order; ``scale`` and ``zero`` are ``[groups, rows]``,
     ``groups`` says to which of them a column belongs.  Updates beyond a block come lazily.
     """
     import torch
@@ -123,7 +126,7 @@ def _walk(w: Tensor, upper: Tensor, scale: Tensor, zero: Tensor, groups: list[in
     codes = torch.empty_like(w)
     lowest, highest = qmin - zero, qmax - zero
     # row i is what the rounding error of column i, undivided, does to the columns behind it
-    pushed = upper / upper.diagonal().unsqueeze(1)
+    pushed = upper.div_(upper.diagonal().clone().unsqueeze(1))
     for start in range(0, w.shape[0], BLOCK):
         stop = min(start + BLOCK, w.shape[0])
         local, steps, corner = w[start:stop], codes[start:stop], pushed[start:stop, start:stop]

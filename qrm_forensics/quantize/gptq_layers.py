@@ -118,11 +118,12 @@ def _round_stage(
         module = model.name(index, linear)
         stored = settings.dtypes[module] if settings.real else None
         alike.setdefault((settings.groups[module], stored), []).append(linear)
+    hessian = moments.take()
     for (group, stored), linears in alike.items():
         try:
             results = quantize_weights(
                 [layer.get_submodule(linear).weight.detach() for linear in linears],
-                moments.hessian(),
+                hessian,
                 bits=settings.bits,
                 group=group,
                 symmetric=settings.symmetric,

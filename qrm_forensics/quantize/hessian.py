@@ -35,10 +35,20 @@ class InputMoments:
         """``[columns, columns]``, float32.  Raises ValueError before the first :meth:`add`."""
         if self.total is None:
             raise ValueError("no input was seen")
-        found = self.total * (2 / self.count)
-        for start, stop in _blocks(len(found)):
-            found[stop:, start:stop] = found[start:stop, stop:].T
-        return found
+        return _mirrored(self.total * (2 / self.count))
+
+    def take(self) -> Tensor:
+        """:meth:`hessian` in the memory of the sum, which starts again from nothing."""
+        if self.total is None:
+            raise ValueError("no input was seen")
+        found, self.total = self.total, None
+        return _mirrored(found.mul_(2 / self.count))
+
+
+def _mirrored(found: Tensor) -> Tensor:
+    for start, stop in _blocks(len(found)):
+        found[stop:, start:stop] = found[start:stop, stop:].T
+    return found
 
 
 def _blocks(columns: int) -> list[tuple[int, int]]:
@@ -74,10 +84,12 @@ def inverse_factor(hessian: Tensor, damping: float = DAMPING, attempts: int = AT
         damped = hessian.flip(0, 1).double()
         damped.diagonal().add_(damping * unit)
         lower, failed = torch.linalg.cholesky_ex(damped)
-        del damped
         if not failed:
-            # R⁻¹, still in reverse order
-            inverse = torch.linalg.solve_triangular(lower, torch.eye(len(lower)).to(lower), upper=False)
+            # R⁻¹, still in reverse order, in the memory that is there
+            inverse = damped.zero_()
+            inverse.diagonal().fill_(1)
+            torch.linalg.solve_triangular(lower, inverse, upper=False, out=inverse)
+            del lower
             if bool(torch.isfinite(inverse).all()):
                 return InverseFactor(inverse.float().flip(0, 1), damping, attempt)
         damping *= 2
