@@ -135,15 +135,15 @@ class _Keeper:
     def __init__(self, config: dict[str, Any]) -> None:
         self._config = config
         self._limits: dict[str, Any] = config["limits"]
-        self._alone = os.getpid() == 1
+        self._alone = config["level"] == "namespaces" and os.getpid() == 1
         self._wake, ring = os.pipe()
         for end in (self._wake, ring):
             os.set_blocking(end, False)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.set_wakeup_fd(ring, warn_on_full_buffer=False)
         self._prepared = program.prepare(config["code"], config["fn_name"])
-        for what, most in (("AS", self._limits["memory"]), ("CORE", 0), ("MEMLOCK", 0), ("MSGQUEUE", 0)):
-            _limit(getattr(resource, f"RLIMIT_{what}"), most)
+        for name in ("CORE", "MEMLOCK", "MSGQUEUE"):
+            _limit(getattr(resource, f"RLIMIT_{name}"), 0)
         frames.write(1, {"ready": True})
 
     def serve(self) -> None:
@@ -154,15 +154,12 @@ class _Keeper:
             except (ValueError, RecursionError, MemoryError) as error:
                 frames.write(1, {"refused": f"the input of the test cannot be read: {error}"})
                 continue
-            answer, output = self._run(given, arguments, int(header["output"]))
+            stdin = _file(given)
+            del asked, given  # what is in memory here is in the program's memory too
+            answer, output = self._run(stdin, arguments, int(header["output"]))
             frames.write(1, answer, output)
 
-    def _run(self, given: bytes, arguments: list[Any] | None, most: int) -> tuple[dict[str, Any], bytes]:
-        stdin = os.memfd_create("stdin")
-        unwritten = memoryview(given)
-        while unwritten:
-            unwritten = unwritten[os.write(stdin, unwritten) :]
-        os.lseek(stdin, 0, os.SEEK_SET)
+    def _run(self, stdin: int, arguments: list[Any] | None, most: int) -> tuple[dict[str, Any], bytes]:
         pipes = {name: os.pipe() for name in ("output", "message", "value")}
         begun = time.monotonic()
         child = os.fork()
@@ -271,6 +268,7 @@ class _Keeper:
             os.closerange(len(ends), 1 << 16)
             seconds = int(self._limits["cpu_seconds"])
             for what, soft, hard in (
+                (resource.RLIMIT_AS, self._limits["memory"], self._limits["memory"]),
                 (resource.RLIMIT_CPU, seconds, seconds + 1),
                 (resource.RLIMIT_FSIZE, self._limits["scratch"], self._limits["scratch"]),
                 (resource.RLIMIT_NOFILE, _DESCRIPTORS, _DESCRIPTORS),
@@ -282,6 +280,16 @@ class _Keeper:
         except BaseException:
             os._exit(program.NOT_STARTED)
         program.run(self._prepared, arguments)
+
+
+def _file(content: bytes) -> int:
+    """A file in memory, at its beginning."""
+    made = os.memfd_create("stdin")
+    unwritten = memoryview(content)
+    while unwritten:
+        unwritten = unwritten[os.write(made, unwritten) :]
+    os.lseek(made, 0, os.SEEK_SET)
+    return made
 
 
 def _processor_seconds(pid: int) -> float:

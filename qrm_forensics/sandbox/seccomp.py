@@ -3,7 +3,7 @@
 A list of what is allowed: everything that is not on it, new calls included, fails with
 EPERM (or ENOSYS, where the C library then uses an older call).  Not on it: sockets of
 every kind, new processes, signals to others, tracing, mounting, namespaces, permissions
-and owners of files, keys, BPF, io_uring.
+and owners of files, files in memory (no limit counts them), keys, BPF, io_uring.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _COMPUTE: Final[dict[str, tuple[int | None, int | None]]] = {
     "get_robust_list": (274, 100), "epoll_pwait": (281, 22), "timerfd_create": (283, 85), "eventfd": (284, None),
     "timerfd_settime": (286, 86), "timerfd_gettime": (287, 87), "eventfd2": (290, 19), "epoll_create1": (291, 20),
     "dup3": (292, 24), "pipe2": (293, 59), "preadv": (295, 69), "pwritev": (296, 70), "getcpu": (309, 168),
-    "getrandom": (318, 278), "memfd_create": (319, 279), "membarrier": (324, 283), "preadv2": (327, 286),
+    "getrandom": (318, 278), "membarrier": (324, 283), "preadv2": (327, 286),
     "pwritev2": (328, 287), "statx": (332, 291), "rseq": (334, 293), "close_range": (436, 436),
     "faccessat2": (439, 439), "epoll_pwait2": (441, 441),
 }  # fmt: skip

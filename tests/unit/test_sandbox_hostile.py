@@ -170,6 +170,13 @@ def test_memory_is_bounded(run: Run) -> None:
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss <= max(before, LIMITS.memory >> 10)
 
 
+def test_memory_that_no_limit_counts_is_out_of_reach(run: Run, filtered: bool) -> None:
+    if not filtered:
+        pytest.skip("what the filter is for; without it, descriptors and the bytes of each file are limited")
+    code = "import os\nfor n in range(50):\n    os.write(os.memfd_create('x'), bytes(1 << 19))"
+    assert run(code).ended is Ended.FORBIDDEN
+
+
 def test_the_disk_is_out_of_reach(run: Run, isolation: Isolation) -> None:
     big = run("with open('big', 'wb') as f:\n    while True:\n        f.write(bytes(1 << 16))")
     many = run("for n in range(10**6):\n    open(f'{n}', 'w').close()")
@@ -210,7 +217,8 @@ def test_a_program_that_waits_for_ever_is_ended(run: Run, code: str) -> None:
 
 def test_a_program_that_computes_is_not_ended_by_the_clock(run: Run) -> None:
     reply = run(
-        "import time\nwhile time.process_time() < 1: pass\nprint(1)", limits=Limits(cpu_seconds=3, wall_seconds=0.3)
+        "import time\nwhile time.process_time() < 1: pass\nprint(1)",
+        limits=Limits(cpu_seconds=3, wall_seconds=0.5, waiting=0.001),
     )
     assert (reply.ended, reply.output) == (Ended.FINISHED, b"1\n") and reply.seconds > 0.9
 
