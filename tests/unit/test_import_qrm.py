@@ -386,7 +386,7 @@ def test_notices_are_kept_with_the_run(tmp_path: Path) -> None:
 def test_format_is_recognized_or_named(tmp_path: Path) -> None:
     put(tmp_path, W4, [record(0)])
     assert detect_format([tmp_path]) == "qrm"
-    with pytest.raises(InputError, match="known formats: auto, .*qrm"):
+    with pytest.raises(InputError, match=r"known formats: auto, .*qrm"):
         import_run([tmp_path], tmp_path / "run", format="excel")
 
 

@@ -50,7 +50,9 @@ def test_no_machine_path_and_not_large(tool: str) -> None:
         if path.is_file():
             data = path.read_bytes()
             assert not any(root in data for root in (b"/home/", b"/root/", b"/tmp/", b"/work/", b"/Users/")), path
-    assert sum(p.stat().st_size for p in VECTORS.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")) < 100_000
+    assert (
+        sum(p.stat().st_size for p in VECTORS.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")) < 100_000
+    )
 
 
 # ------------------------------------------------------------------ lighteval
