@@ -26,6 +26,8 @@ def said(found: Estimate) -> Iterator[str]:
     )
     for model in found.models:
         yield _memory(model)
+    if found.models:
+        yield click.style("every variant of a model needs its memory: quantized ones are stored dequantized", dim=True)
     yield f"disk        {_size(found.checkpoints)} of checkpoints, {_size(found.traces_at_most)} of responses at most"
     for reason in found.unknown:
         yield f"{click.style('unknown:', fg='yellow')} {reason}"
