@@ -82,6 +82,10 @@ class QrmConfig(QuantizationConfig):  # type: ignore[misc]
         """
         if not Path(model_name).is_dir():
             raise InputError(f"{model_name}: is not a folder here; download the whole checkpoint and give its folder")
+        if hf_config is None:
+            raise InputError(
+                "this release of vLLM does not say what model it is; see docs/vllm-plugin.md for those that do"
+            )
         self.folder = model_name
         self.key_norm = hf_config.architectures[0] in WITH_KEY_NORM
         _check(self.described.spec, int(hf_config.num_hidden_layers))
