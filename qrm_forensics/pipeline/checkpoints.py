@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qrm_forensics import builtin
 from qrm_forensics.errors import InputError
 from qrm_forensics.generate import Generator, get_generator
+from qrm_forensics.generate.own_text import write_responses
 from qrm_forensics.observing import Observer
 from qrm_forensics.pipeline.plan import model_folder
 from qrm_forensics.recipes import Preset, Recipe, Sampling
-from qrm_forensics.records import ModelRef, Request
-from qrm_forensics.store import write_text
+from qrm_forensics.records import ModelRef, Request, Trace
 from qrm_forensics.study import CalibrationSpec
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 #: The built-in model writes at most so many responses for calibration; its problem families are finite.
 OWN_TEXT_LIMIT = 1024
+OWN_TEXT_SEED = 42
 
 
 def writes_own_text(spec: CalibrationSpec) -> bool:
@@ -143,17 +144,28 @@ def make_checkpoint(
 def _write_own_text(
     source: Path, recipe: str, target: Path, count: int, backend: Generator, observer: Observer
 ) -> None:
-    """The built-in model's own reasoning on training-side problems, in the layout of the paper's repository."""
+    """The built-in model's own reasoning on training-side problems, in the layout of the paper's repository.
+
+    Where the process is killed, the responses that are there are kept in ``<target>.partial``.
+    """
+    from qrm_forensics.quantize import content_hash
+
     own_text_only_of_builtin(source, recipe)
     problems = builtin.calibration_problems(min(count, OWN_TEXT_LIMIT))
-    observer.begin("calibrate", "the model writes its own calibration text", len(problems))
-    rows: dict[str, dict[str, str]] = {}
-    with backend.open(ModelRef(str(source), None, "bf16", None, "original")) as session:
-        sampling = Sampling(max_new_tokens=builtin.MAX_NEW_TOKENS)
-        for trace in session.sample([Request("calibration", p, 0, 42) for p in problems], sampling):
-            if trace.text is None:
-                raise InputError(f"calibration: {trace.problem_id} could not be generated: {trace.error}")
-            rows[trace.problem_id] = {"full_prompt": trace.prompt, "generated_text": trace.text}
-            observer.advance()
-    write_text(target, "".join(json.dumps(rows[p.id], ensure_ascii=False) + "\n" for p in problems))
-    observer.end()
+    sampling = Sampling(max_new_tokens=builtin.MAX_NEW_TOKENS)
+    identity = {
+        "model": content_hash(source),
+        "sampling": sampling.model_dump(mode="json"),
+        "seed": OWN_TEXT_SEED,
+        "problems": [problem.id for problem in problems],
+    }
+
+    def sample(missing: list[Request]) -> Iterator[Trace]:
+        with backend.open(ModelRef(str(source), None, "bf16", None, "original")) as session:
+            for trace in session.sample(missing, sampling):
+                if trace.text is None:
+                    raise InputError(f"calibration: {trace.problem_id} could not be generated: {trace.error}")
+                yield trace
+
+    requests = [Request("calibration", problem, 0, OWN_TEXT_SEED) for problem in problems]
+    write_responses(target, identity, requests, sample, observer)
