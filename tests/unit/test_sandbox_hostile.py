@@ -462,7 +462,10 @@ def test_nothing_outlives_us(isolation: Isolation, left: Callable[[], list[int]]
         session.run(b"", 10)
     """
     with subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(starter)], stdout=subprocess.PIPE, cwd=Path(host.__file__).parents[2]
+        [sys.executable, "-c", textwrap.dedent(starter)],
+        stdout=subprocess.PIPE,
+        cwd=Path(host.__file__).parents[2],
+        env=os.environ | {"TMPDIR": str(tmp_path)},  # killed, it clears nothing away
     ) as ours:
         assert ours.stdout is not None and ours.stdout.readline() == b"started\n"
         time.sleep(0.2)
