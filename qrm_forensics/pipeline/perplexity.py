@@ -38,10 +38,14 @@ def measure(
 
     Where the backend cannot give the log-probabilities of a text, a note says so and the figure is stored as absent.
     """
-    windows = cut(folder, text, limit)
     stamp = _stamp(text, limit)
     kept = _kept(store, stamp)
+    windows: list[list[int]] = []
     try:
+        try:
+            windows = cut(folder, text, limit)
+        except (OSError, ValueError) as error:  # a server's model needs no folder here
+            raise _Unmeasured(f"the tokenizer of {folder} is not here") from error
         means = _means(session, windows, f"{variant} · {text.name}", observer)
     except _Unmeasured as reason:
         observer.note(f"{variant} · {text.name}: not measured; {reason}")

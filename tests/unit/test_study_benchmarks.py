@@ -16,8 +16,10 @@ from qrm_forensics.benchmarks.presets import MATH
 from qrm_forensics.errors import InputError
 from qrm_forensics.generate import get_generator
 from qrm_forensics.generate.prompts import chat_prompts, math_prompts, refuse_double_bos
+from qrm_forensics.generate.traces import trace_of
 from qrm_forensics.pipeline import make_plan, perplexity, request_of
-from qrm_forensics.records import Coverage, ModelRef
+from qrm_forensics.records import Coverage, Finish, ModelRef
+from qrm_forensics.store import Store
 from qrm_forensics.study import BenchmarkSpec, Study, load_study
 from qrm_forensics.tokenizer import load_tokenizer
 
@@ -203,7 +205,10 @@ def test_some_of_a_named_benchmarks_problems_are_never_called_all_of_them(tmp_pa
         plan = make_plan(load_study(study(tmp_path, models=[folder], benchmarks=[entry])))
         assert ("size_known" in request_of(plan)) == (count < 30)
         out = tmp_path / f"run-{count}-{len(entry)}"
-        store = pipeline.run(plan, out, generator=get_generator("scripted", function=lambda r: "</think>"))
+        store = Store.create(out, request=request_of(plan), variants=plan.variants, baseline=plan.baseline)
+        store.write_problems(plan.problems)
+        asked = plan.requests("bf16", "AIME-2025")
+        store.append_traces("bf16", "AIME-2025", [trace_of(request, "", Finish.STOP) for request in asked])
         return run_coverage(store)["bf16", "AIME-2025"]
 
     assert coverage_of(30) is Coverage.FULL
@@ -229,7 +234,7 @@ def test_perplexity_is_that_of_the_models_own_loss(tmp_path: Path, monkeypatch: 
     read = load_study(study(tmp_path, benchmarks=benchmarks, sampling={"max_new_tokens": 4}))
     plan = make_plan(read)
     assert "perplexity" in request_of(plan) and plan.benchmarks() == [builtin.BENCHMARK]
-    store = pipeline.run(plan, tmp_path / "run")
+    store = pipeline.run(plan, tmp_path / "run", only="generate")
     kept = store.analysis("perplexity")
     assert kept is not None
     result = kept[1]["variants"]["bf16"]
@@ -257,11 +262,23 @@ def test_a_perplexity_that_is_there_is_not_measured_again(tmp_path: Path, monkey
             return backend.open(ref)
 
     for _ in range(2):
-        store = pipeline.run(plan, tmp_path / "run", generator=Counting())
+        store = pipeline.run(plan, tmp_path / "run", generator=Counting(), only="generate")
     kept = store.analysis("perplexity")
     assert opened == ["bf16"] and kept is not None
     assert kept[1]["variants"]["bf16"]["perplexity"] is None  # a scripted backend cannot say; that is no 0
     assert "does not give" in kept[1]["variants"]["bf16"]["why"]
+
+
+def test_a_perplexity_without_a_tokenizer_is_absent_and_says_why(tmp_path: Path) -> None:
+    from qrm_forensics.benchmarks.wikitext import Text
+    from qrm_forensics.observing import Silent
+
+    plan = make_plan(load_study(study(tmp_path)))
+    store = Store.create(tmp_path / "run", request=request_of(plan), variants=plan.variants, baseline=plan.baseline)
+    with get_generator("scripted", function=lambda r: "").open(ModelRef("", None, "bf16", None, "original")) as session:
+        perplexity.measure(store, "bf16", session, tmp_path / "nowhere", Text("t", "1+1", "0"), None, Silent())
+    kept = store.analysis("perplexity")
+    assert kept is not None and "nowhere is not here" in kept[1]["variants"]["bf16"]["why"]
 
 
 @pytest.mark.parametrize(
