@@ -185,7 +185,8 @@ def _calibration(study: Study, unknown: list[str]) -> None:
         return
     spec = study.calibration
     if spec.path is not None and not Path(spec.path).expanduser().exists():
-        unknown.append(f"calibration: {spec.path} is not here; gen-calib writes a model's own responses")
+        hint = "; gen-calib writes a model's own responses" if spec.corpus == "responses" else ""
+        unknown.append(f"calibration: {spec.path} is not here{hint}")
     elif writes_own_text(spec) and any(model != builtin.NAME for model in study.models):
         raise InputError("calibration: only the built-in model writes its own text; give a path, or name a corpus")
 
