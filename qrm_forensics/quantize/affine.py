@@ -32,7 +32,7 @@ MSE_NORM = 2.4
 MSE_STEPS = 100
 MSE_SHRINK = 0.8
 #: Weights whose range is searched at a time.
-_AT_A_TIME = {"cpu": 1 << 18, "cuda": 1 << 24, "npu": 1 << 24}
+_AT_A_TIME, _AT_A_TIME_CPU = 1 << 24, 1 << 18
 #: Sums of powers are taken for that much smaller than they came out, so that their rounding decides nothing.
 _ROUNDED = 0.999
 
@@ -125,7 +125,7 @@ def mse_grid(x: Tensor, bits: int, *, symmetric: bool = False, scale_dtype: torc
 
     groups = x.reshape(-1, x.shape[-1])
     # searched in parts whose intermediate results stay in a CPU's cache
-    parts = groups.split(max(1, _AT_A_TIME[x.device.type] // x.shape[-1]))
+    parts = groups.split(max(1, (_AT_A_TIME_CPU if x.device.type == "cpu" else _AT_A_TIME) // x.shape[-1]))
     found = [_search_range(part, bits, symmetric, scale_dtype) for part in parts]
     scale, zero = (torch.cat(column).reshape(*x.shape[:-1], 1) for column in zip(*found, strict=True))
     return AffineGrid(scale, zero, *_codes(bits, symmetric))

@@ -70,7 +70,8 @@ class LayerStream:
         self.arguments: list[dict[str, Any]] = []
         #: The attention module of the current layer, once it is behind us.
         self._attended: Any = None
-        self._enter(ids.split(windows or max(1, BATCH_TOKENS[self.device.type] // ids.shape[1])))
+        tokens = BATCH_TOKENS[self.device.type]
+        self._enter(ids.split(windows or max(1, tokens // ids.shape[1])))
 
     def _enter(self, batches: tuple[Tensor, ...]) -> None:
         """Embed the tokens, and take over what the model passes to its first layer."""
