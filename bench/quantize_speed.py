@@ -52,7 +52,9 @@ def peak_mb() -> float:
 
 
 class Stage:
-    """Wall clock and CPU seconds of a ``with`` block."""
+    """Wall clock and CPU seconds of a ``with`` block; 0 where none was entered."""
+
+    wall = cpu = 0.0
 
     def __enter__(self) -> Stage:
         self.wall, self.cpu = time.perf_counter(), spent()
