@@ -124,10 +124,12 @@ def test_closing_during_a_start_leaves_nothing_behind() -> None:
     for delay in (0.0, 0.05, 0.4):
         grader = Grader(workers=2, seconds=60.0)
         verdicts = grader.grade([pair(rf"</think>\boxed{{\sqrt{{{n}}}}}") for n in range(2, 30)], ["strict"])
-        threading.Timer(delay, grader.close).start()
+        closing = threading.Timer(delay, grader.close)
+        closing.start()
         with pytest.raises((RuntimeError, CancelledError)):
             list(verdicts)
         grader.close()
+        closing.join()  # itself a thread, which may end a moment later
     assert children() == before
     assert threading.active_count() == threads
 
