@@ -177,7 +177,7 @@ def test_gpqa_is_asked_in_lightevals_words(tmp_path: Path) -> None:
 
 
 def test_a_gpqa_row_without_its_right_answer_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="record 0 .*no 'Correct Answer'"):
+    with pytest.raises(InputError, match=r"record 0 .*no 'Correct Answer'"):
         load(spec("GPQA-Diamond", write_gpqa(tmp_path, [gpqa_row(0) | {"Correct Answer": " "}])))
 
 
