@@ -134,13 +134,16 @@ class LatencySpec(_Part):
     problems: Annotated[int, Field(ge=1)] = 8
 
 
+_NAME = r"^[\w][\w.-]*$"
+
+
 class Study(_Part):
     """One study: every model × recipe answers every benchmark, and does so once more under every way of thinking.
 
     ``thinking``: modes of :class:`~qrm_forensics.recipes.Thinking`, ``free`` always among them; the baseline thinks freely.
     """
 
-    name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$")]
+    name: Annotated[str, Field(pattern=_NAME)]
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     recipes: Annotated[tuple[Recipe, ...], Field(min_length=1)]
     benchmarks: Annotated[tuple[BenchmarkSpec, ...], Field(min_length=1)]
@@ -166,7 +169,7 @@ class Study(_Part):
     def _read_thinking(cls, value: Any) -> Any:
         if not isinstance(value, list | tuple):
             return value
-        read = tuple(Thinking.parse(item) if isinstance(item, str) else item for item in value)
+        read = tuple(item if isinstance(item, Thinking | dict) else Thinking.parse(str(item)) for item in value)
         return (Thinking(), *(t for t in read if t != Thinking())) if read.count(Thinking()) < 2 else read
 
     @model_validator(mode="before")
@@ -257,6 +260,23 @@ def load_yaml(path: Path, model: type[Settings], what: str, such_as: str) -> Set
         raise InputError(f"{path}: {_explain(error, model, what)}") from None
 
 
+#: What a person has to write where pydantic speaks of Python's types.
+_SHAPES = {
+    "tuple_type": "a list such as [a, b]",
+    "list_type": "a list such as [a, b]",
+    "dict_type": "keys with values such as {key: value}",
+    "model_type": "keys with values such as {key: value}",
+}
+
+
+def _found(value: Any) -> str:
+    if isinstance(value, dict):
+        return "keys with values"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return "nothing" if value is None else repr(value)
+
+
 def _explain(error: ValidationError, model: type[BaseModel], what: str) -> str:
     # A misspelt key also makes a required one missing; the misspelling is the thing to say.
     first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
@@ -267,6 +287,10 @@ def _explain(error: ValidationError, model: type[BaseModel], what: str) -> str:
         near = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
         return f"unknown key {where!r}; {hint}"
+    if first["type"] in _SHAPES:
+        message = f"expected {_SHAPES[first['type']]}; found {_found(first['input'])}"
+    elif first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == _NAME:
+        message = f"may hold letters, digits, '_', '.' and '-', and begins with none of the last two; found {first['input']!r}"
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     return f"{where}: {message}{more}"
 

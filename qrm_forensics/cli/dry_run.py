@@ -13,7 +13,10 @@ if TYPE_CHECKING:
 
 def said(found: Estimate) -> Iterator[str]:
     """The estimate, line by line."""
-    yield f"{found.study}: {len(found.variants)} variants × {len(found.cells)} benchmarks, backend {found.backend}"
+    yield (
+        f"{found.study}: {_many(len(found.variants), 'variant')} × {_many(len(found.cells), 'benchmark')}, "
+        f"backend {found.backend}"
+    )
     yield f"variants    {', '.join(found.variants)}"
     for cell in found.cells:
         yield (
@@ -24,6 +27,10 @@ def said(found: Estimate) -> Iterator[str]:
         f"in all      {_count(found.requests)} responses, {_count(found.tokens_expected)} tokens expected, "
         f"{_count(found.tokens_at_most)} at most"
     )
+    for name in found.perplexity:
+        yield f"{name:<14}  its text is read once by every checkpoint, for perplexity; no responses"
+    if found.timed != 0:
+        yield f"latency     {_count(found.timed)} responses of every checkpoint once more, one at a time"
     for model in found.models:
         yield _memory(model)
     if found.models:
@@ -41,6 +48,10 @@ def _memory(model: ModelCost) -> str:
         return f"{text}, cache unknown"
     text += f", {_size(model.cache_per_sequence)} of cache per sequence of full length"
     return text if model.cache is None else f"{text} ({_size(model.cache)} for {model.batch} at a time)"
+
+
+def _many(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"
 
 
 def _count(value: int | None) -> str:

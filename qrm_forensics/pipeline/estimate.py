@@ -71,7 +71,11 @@ class ModelCost:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """``variants``: names as in the run.  ``traces_at_most``, ``checkpoints``: bytes on disk of the whole run."""
+    """``variants``: names as in the run.  ``traces_at_most``, ``checkpoints``: bytes on disk of the whole run.
+
+    Passes beside the responses: ``perplexity``, the texts that every checkpoint reads, and ``timed``, how many responses are
+    made again one by one for the latency of one checkpoint; 0 where none is asked for.
+    """
 
     study: str
     backend: str
@@ -83,6 +87,8 @@ class Estimate:
     tokens_expected: int | None
     traces_at_most: int | None
     checkpoints: int | None
+    perplexity: list[str]
+    timed: int | None
     unknown: list[str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -111,6 +117,8 @@ def estimate(study: Study) -> Estimate:
         _calibration(study, unknown)
     variants = free + [variant_name(name, thinking) for name in free for thinking in study.thinking[1:]]
     cells = [_cell(study, spec, unknown) for spec in study.benchmarks if spec.name not in PERPLEXITY_NAMES]
+    if not cells:
+        raise InputError("benchmarks: perplexity is measured beside problems; add a benchmark")
     models = [] if served else [_model(study, name, unknown) for name in study.models]
     n = len(variants)
     expected = _total([c.tokens_expected for c in cells], n)
@@ -127,8 +135,17 @@ def estimate(study: Study) -> Estimate:
         expected,
         None if most is None else most * BYTES_PER_TOKEN,
         0 if served else _total([m.checkpoint for m in models], quantized),
+        [spec.name for spec in study.benchmarks if spec.name in PERPLEXITY_NAMES],
+        _timed(study, cells),
         list(dict.fromkeys(unknown)),
     )
+
+
+def _timed(study: Study, cells: list[Cell]) -> int | None:
+    if study.latency is None:
+        return 0
+    first = study.latency.problems
+    return _total([None if c.problems is None else min(c.problems, first) for c in cells], 1)
 
 
 def _total(parts: list[int | None], times: int) -> int | None:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 
 from qrm_forensics import builtin
 from qrm_forensics.cli import cli
+from qrm_forensics.cli.dry_run import said
 from qrm_forensics.errors import InputError
 from qrm_forensics.pipeline.estimate import _counted, estimate
 from qrm_forensics.study import Study, load_study
@@ -108,3 +109,30 @@ def test_what_could_never_run_is_refused() -> None:
         estimate(study(backend={"name": "server", "options": {"base_url": "http://h/v1"}}))
     with pytest.raises(InputError, match="only the built-in model writes its own"):
         estimate(study(models=["hub/x"], recipes=["bf16", "gptq-w4g128"]))
+
+
+def test_the_passes_beside_the_responses_are_named() -> None:
+    text = {"name": "WikiText-2", "path": "not/here"}
+    asked = study(
+        benchmarks=[{"name": "builtin", "limit": 10}, text], latency={"problems": 4}, thinking=["suppress-32"]
+    )
+    found = estimate(asked)
+    assert (found.perplexity, found.timed) == (["WikiText-2"], 4)
+    lines = "\n".join(said(found))
+    assert "WikiText-2      its text is read once by every checkpoint" in lines
+    assert "latency     4 responses of every checkpoint once more" in lines
+    assert "4 variants × 1 benchmark, backend" in lines
+    plain = estimate(study())
+    assert (plain.perplexity, plain.timed) == ([], 0) and "latency" not in "\n".join(said(plain))
+    assert estimate(study(latency={"problems": 40})).timed == 10
+
+
+def test_a_study_of_perplexity_alone_is_refused_as_the_run_refuses_it(tmp_path: Path) -> None:
+    from qrm_forensics.pipeline import make_plan
+
+    text = tmp_path / "text.txt"
+    text.write_text("One line.\n", "utf-8")
+    asked = study(benchmarks=[{"name": "PPL", "path": str(text)}])
+    for ask in (estimate, make_plan):
+        with pytest.raises(InputError, match="beside problems"):
+            ask(asked)

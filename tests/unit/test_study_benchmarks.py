@@ -73,6 +73,26 @@ def test_a_misspelt_entry_is_named(tmp_path: Path, entry: dict[str, Any], said: 
         load_study(study(tmp_path, benchmarks=[entry]))
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"thinking": "suppress-32"}, r"thinking: expected a list such as \[a, b\]; found 'suppress-32'"),
+        ({"thinking": [5]}, "thinking '5': expected free, suppress-64"),
+        ({"thinking": None}, "found nothing"),
+        ({"latency": 8}, "latency: expected keys with values such as {key: value}; found 8"),
+        ({"backend": "server"}, "backend: expected keys with values .* found 'server'"),
+        ({"backend": {"name": "server", "options": [1]}}, "backend.options: expected keys with values .* found a list"),
+        ({"benchmarks": {"name": "builtin"}}, "benchmarks: expected a list .* found keys with values"),
+        ({"name": "my study"}, "name: may hold letters, digits, .* found 'my study'"),
+    ],
+)
+def test_a_value_of_the_wrong_shape_is_refused_in_words_of_the_file(
+    tmp_path: Path, changes: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InputError, match=said):
+        load_study(study(tmp_path, **changes))
+
+
 def test_builtin_takes_no_prompt_of_somebody_elses(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="takes no prompt"):
         make_plan(load_study(study(tmp_path, benchmarks=[{"name": "builtin", "prompt": "plain"}])))
