@@ -216,6 +216,7 @@ CLAIM_NOTES: tuple[str, ...] = (
 #: ``Claim.ci_method``.
 CI_METHODS: tuple[str, ...] = (
     "wilson",
+    "mover",
     "wilson-problems",
     "tango-score",
     "bootstrap-problems",

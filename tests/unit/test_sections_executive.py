@@ -21,7 +21,7 @@ from qrm_forensics.report.evidence import evidence
 from qrm_forensics.report.i18n import Texts, catalogue, languages
 from qrm_forensics.report.model import Claim, ReportContext, Sentence, Unit
 from qrm_forensics.report.sections.budget import budgets
-from qrm_forensics.report.sections.grid import allowed, drop_class, mean_of_means_interval
+from qrm_forensics.report.sections.grid import allowed, drop_class, joined_interval, mean_of_means_interval
 from qrm_forensics.report.sections.model import Problem, Section
 from qrm_forensics.store import Store
 
@@ -270,6 +270,16 @@ def test_the_interval_of_a_mean_of_means_covers_as_it_says() -> None:
         hits += interval.low <= -0.1 <= interval.high
     assert 0.88 <= hits / 200 <= 0.99
     assert mean_of_means_interval([np.ones(1), np.ones(5)]) is None
+
+
+def test_intervals_of_benchmarks_are_joined_by_squares() -> None:
+    def difference(value: float, low: float | None, high: float | None) -> Claim:
+        return Claim("x", value, Unit.POINTS, "definition.difference", ci_low=low, ci_high=high)
+
+    joined = joined_interval([difference(0.0, -0.3, 0.6), difference(-0.1, -0.5, 0.7)])
+    assert joined == pytest.approx((-0.05 - 0.5 / 2, -0.05 + 1.0 / 2))
+    assert joined_interval([difference(0.0, -0.3, 0.6), difference(0.0, 0.0, 0.0)]) is None
+    assert joined_interval([difference(0.0, -0.3, 0.6), difference(0.0, None, None)]) is None
 
 
 def advice(context: ReportContext) -> tuple[dict[str, Sentence], dict[str, Sentence]]:

@@ -7,7 +7,8 @@ the interval of the drop allows, which that paper does not give.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -171,7 +172,27 @@ def _drop(material: Material, variant: str, shared: tuple[str, ...]) -> Claim:
         x, y = data.right(pair.reference, policy), data.right(variant, policy)
         rows = shared_rows(x, y)
         moved.append(data.by_problem(y, rows)[1] - data.by_problem(x, rows)[1])
+    if any(np.ptp(column) == 0 for column in moved):
+        # A bootstrap of problems that all moved alike has no width, however few they are.
+        return material.add(with_interval(made, joined_interval([pair.difference for pair in pairs]), "mover"))
     return material.add(with_interval(made, mean_of_means_interval(moved), "bootstrap-problems"))
+
+
+def joined_interval(differences: Sequence[Claim]) -> Interval | None:
+    """95 % interval of the mean of independent differences, from the interval of each.
+
+    The distances of the limits from the estimates are squared and added (MOVER: Zou and Donner, Statistics in Medicine 27, 2008).
+    None where one has no interval, or one without width, which is that of a bootstrap of values that are all alike.
+    """
+    below, above = [], []
+    for claim in differences:
+        if claim.value is None or claim.ci_low is None or claim.ci_high is None or claim.ci_low == claim.ci_high:
+            return None
+        below.append(claim.value - claim.ci_low)
+        above.append(claim.ci_high - claim.value)
+    k = len(differences)
+    mean = sum(float(claim.value or 0) for claim in differences) / k
+    return Interval(mean - math.hypot(*below) / k, mean + math.hypot(*above) / k)
 
 
 def mean_of_means_interval(values: list[Floats]) -> Interval | None:
