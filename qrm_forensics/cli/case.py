@@ -64,11 +64,10 @@ def case(
 
 
 def _show(found: Case, whole: bool) -> None:
-    from rich.console import Console
-
+    from qrm_forensics.cli.console import PipedConsole
     from qrm_forensics.notebook.terminal import case_view
 
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = PipedConsole(highlight=False, markup=False, emoji=False)
     console.print(case_view(found, width=console.width, whole=whole))
 
 

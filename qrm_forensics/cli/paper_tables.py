@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 
 def print_tables(tables: Sequence[PaperTable], texts: Texts, *, error: bool) -> None:
     """Print both halves of every table, with its notes; on standard error where the output is for a program."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from qrm_forensics.cli.console import PipedConsole
     from qrm_forensics.report.paper_tables import notes, printed, title
 
-    console = Console(stderr=error, highlight=False)
+    console = PipedConsole(stderr=error, highlight=False)
     for table in tables:
         for sd in (False, True):
             titles, rows = printed(table, texts, sd=sd)

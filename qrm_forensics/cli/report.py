@@ -120,8 +120,10 @@ def _paper_tables(
     store = Store(run_folder) if run_folder else newest_run(RUNS)
     tables = paper_tables(store)
     target = out or store.root / "report"
+    files = write_tables(tables, target / "tables", texts)
+    # Printed last: a reader who leaves (| head) ends the command.
     print_tables(tables, next(iter(texts.values())), error=as_json)
-    return [target, *write_tables(tables, target / "tables", texts)]
+    return [target, *files]
 
 
 def _print_files(target: Path, files: list[Path], as_json: bool) -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import statistics
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -119,6 +122,19 @@ def test_the_command_prints_the_tables_and_writes_them(tmp_path: Path, language:
     assert float(rows[1]["MATH-500 sd"]) == pytest.approx(20) and rows[0]["Drop mean"] == ""
     tex = (folder / f"paper-accuracy-lenient.{language}.tex").read_text("utf-8")
     assert r"rtn-w3g128 & 0.00 & 40.00 & 20.00 & -46.67 \\" in tex
+
+
+def test_a_reader_who_leaves_costs_no_file_and_ends_as_the_shell_says(tmp_path: Path) -> None:
+    store = make(tmp_path / "run", {("bf16", "MATH-500", 42): 5})
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "qrm_forensics", "report", str(store.root), "--format", "table"]
+    try:
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=120)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+    assert len(list((store.root / "report" / "tables").iterdir())) == 3 * len(paper_tables(store)) > 0
 
 
 def test_names_from_outside_are_no_markup(tmp_path: Path) -> None:
