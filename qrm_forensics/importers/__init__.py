@@ -67,12 +67,20 @@ def detect_format(paths: Sequence[Path]) -> str:
             raise InputError(f"{path}: is an empty folder; give a file of responses or a folder of them")
         if path.is_file():
             with path.open("rb") as handle:
-                refuse_pointer(path, handle.read(64))
+                head = handle.read(64)
+            if not head:
+                raise InputError(f"{path}: is empty; make or download it again")
+            refuse_pointer(path, head)
     for name in FORMATS:
         if all(load_format(name).detect(path) for path in paths):
             return name
+    beside = (
+        "give the files of responses by themselves if others lie beside them, or "
+        if any(p.is_dir() for p in paths)
+        else ""
+    )
     raise InputError(
-        f"{', '.join(map(str, paths))}: not in a known format ({', '.join(FORMATS)}); say which one with --format, "
+        f"{', '.join(map(str, paths))}: not in a known format ({', '.join(FORMATS)}); {beside}say which one with --format, "
         "for example a folder <model>-<recipe>-tp1-seed42 with <BENCHMARK>.jsonl inside for qrm, or a CSV file with the "
         "columns model, dataset, idx, is_correct for scores"
     )

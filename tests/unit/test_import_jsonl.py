@@ -294,3 +294,15 @@ def test_a_batch_of_vllm_with_its_requests_and_problems() -> None:
     assert (cut.finish, cut.completion_tokens, cut.prompt_tokens) == (Finish.LENGTH, 8, 16)
     assert cut.logprobs is not None and len(cut.logprobs) == 8 and max(cut.logprobs) <= 0
     assert {p.id: p.gold for p in read.problems}["0000-addition"] == "77"
+
+
+def test_an_empty_file_and_a_folder_of_different_things_say_what_to_do(tmp_path: Path) -> None:
+    nothing = tmp_path / "empty.jsonl"
+    nothing.touch()
+    with pytest.raises(InputError, match=r"empty\.jsonl: is empty"):
+        detect_format([nothing])
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    (folder / "problems.jsonl").write_text('{"problem": "1+1", "answer": "2"}\n', "utf-8")
+    with pytest.raises(InputError, match="give the files of responses by themselves"):
+        detect_format([folder])
