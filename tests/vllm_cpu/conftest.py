@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,6 +23,15 @@ if importlib.util.find_spec("vllm") is not None:
 
 #: Small caches: the built-in model's tokens are few.
 OPTIONS: dict[str, Any] = {"batch_size": 32, "dtype": "float32", "kv_cache_memory_bytes": 64 * 2**20}
+#: Every case of these files opens an engine of its own; the cases of another file share one, or a server.
+APART = ("test_vllm_plugin_parity.py", "test_vllm_real_checkpoints.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers: what shares an engine goes to one of them."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent and item.path.name not in APART:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="module")
