@@ -495,13 +495,22 @@ class Store:
         """Keep what was computed over a whole run (a JSON value), with the hash of what it was made from."""
         write_text(self.root / "analyses" / f"{_safe(name)}.json", _json({"stamp": stamp, "result": result}))
 
-    def analysis(self, name: str) -> tuple[str, Any] | None:
-        """(stamp, result) of an analysis, None where there is no readable one (it is then made again)."""
+    def analysis(self, name: str, *, derived: bool = True) -> tuple[str, Any] | None:
+        """(stamp, result) of an analysis, None where there is none.
+
+        A damaged one that is ``derived`` counts as none, as it is then made again.  One that was measured or decided is not: raises
+        StoreError.
+        """
+        path = self.root / "analyses" / f"{_safe(name)}.json"
         try:
-            kept = json.loads((self.root / "analyses" / f"{_safe(name)}.json").read_text("utf-8"))
+            kept = json.loads(path.read_text("utf-8"))
             return str(kept["stamp"]), kept["result"]
-        except (OSError, ValueError, KeyError, TypeError):
+        except FileNotFoundError:
             return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if derived:
+                return None
+            raise StoreError(f"{path}: is damaged; delete it, and run the study again to have it made") from error
 
     def measure_metadata(self, name: str) -> dict[str, str]:
         """What was written beside a measure's columns (the same for all its cells), such as thresholds."""

@@ -123,7 +123,7 @@ def _stamp(plan: Plan) -> str:
 
 
 def _kept(plan: Plan, store: Store) -> dict[str, Any]:
-    kept = store.analysis(ANALYSIS)
+    kept = store.analysis(ANALYSIS, derived=False)
     if kept is None or kept[0] != _stamp(plan) or not isinstance(kept[1], dict) or "variants" not in kept[1]:
         return {"variants": {}}
     return dict(kept[1])

@@ -113,7 +113,7 @@ def _stamp(text: Text, limit: int | None) -> str:
 
 
 def _kept(store: Store, stamp: str) -> dict[str, Any]:
-    kept = store.analysis(ANALYSIS)
+    kept = store.analysis(ANALYSIS, derived=False)
     if kept is None or kept[0] != stamp or not isinstance(kept[1], dict) or "variants" not in kept[1]:
         return {"variants": {}}
     return dict(kept[1])

@@ -49,6 +49,6 @@ def realization(store: Store, variant: Variant) -> str | None:
 
 
 def _told(store: Store) -> dict[str, dict[str, Any]]:
-    kept = store.analysis(ANALYSIS)
+    kept = store.analysis(ANALYSIS, derived=False)
     told = kept[1].get("variants") if kept is not None and isinstance(kept[1], dict) else None
     return told if isinstance(told, dict) else {}

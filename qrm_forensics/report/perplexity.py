@@ -25,6 +25,6 @@ def perplexity_table(store: Store) -> pd.DataFrame:
 
 def told_of(store: Store) -> dict[str, dict[str, Any]]:
     """Checkpoint -> what was stored about it; empty where perplexity was not measured."""
-    kept = store.analysis(ANALYSIS)
+    kept = store.analysis(ANALYSIS, derived=False)
     variants = kept[1].get("variants") if kept is not None and isinstance(kept[1], dict) else None
     return {v: told for v, told in variants.items() if isinstance(told, dict)} if isinstance(variants, dict) else {}

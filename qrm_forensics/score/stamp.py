@@ -28,7 +28,7 @@ _SCORING = "scoring"
 
 def lenient_of(store: Store) -> str:
     """Whose rules the policy ``lenient`` follows in this run, one of ``score.LENIENT``."""
-    kept = store.analysis(_SCORING)
+    kept = store.analysis(_SCORING, derived=False)
     return "own" if kept is None else str(kept[1]["lenient"])
 
 

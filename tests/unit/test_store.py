@@ -203,3 +203,14 @@ def test_a_damaged_line_of_a_journal_is_named_and_nothing_is_deleted(store: Stor
     with pytest.raises(StoreError, match=r"journal\.jsonl: line 2 is damaged"):
         store.recover("bf16", "B")
     assert journal.read_bytes() == good + line + good
+
+
+def test_a_damaged_analysis_is_none_where_it_is_made_again_and_named_where_it_was_measured(store: Store) -> None:
+    assert store.analysis("latency", derived=False) is None
+    store.write_analysis("latency", {"a": 1}, "stamp")
+    assert store.analysis("latency", derived=False) == ("stamp", {"a": 1})
+    path = store.root / "analyses" / "latency.json"
+    path.write_text(path.read_text("utf-8")[:-5], "utf-8")
+    assert store.analysis("latency") is None
+    with pytest.raises(StoreError, match=r"latency\.json: is damaged"):
+        store.analysis("latency", derived=False)

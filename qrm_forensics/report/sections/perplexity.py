@@ -41,7 +41,7 @@ def build(material: Material) -> Iterable[Section]:
         )
         rows.append((variant, figures[variant], change, material.add(number)))
     low, high = (pick(shown, key=lambda v: float(figures[v].value or 0)) for pick in (min, max))
-    kept = store.analysis(ANALYSIS)
+    kept = store.analysis(ANALYSIS, derived=False)
     lengths = {int(told["length"]) for told in told_of(store).values() if told.get("length")}
     words = {"corpus": str(kept[1]["corpus"]) if kept else "", "length": ", ".join(map(str, sorted(lengths)))}
     slots: dict[str, Claim | str] = {
