@@ -17,6 +17,9 @@ ENV is a virtual environment with that library; arms without one are left out an
 ``error``
     held-out tokens: Σ(logits - original's)² / Σ(original's, less their mean per position)²; and the mean KL divergence in nats.
 
+GPTQ has two arms more, so that each sort of grid meets its like: ``ours-minmax`` is ours without the search for each group's range, which
+llm-compressor does not do by default, and ``llmcompressor-mse`` is llm-compressor with its own search.
+
 The model is a Qwen2 with random weights that are made to look trained: correlated hidden states (embeddings of low rank), input channels of
 log-normal size with a few twenty times as large as the rest, weights with heavy tails.  ``--dtype float32`` lets all arms compute in float32;
 with bfloat16 the other libraries compute in that, ours still in float32.
@@ -147,7 +150,7 @@ def keep_logits(task: dict[str, Any], model: Any) -> None:
     torch.save(logits_of(model.eval(), held), Path(task["out"], LOGITS))
 
 
-def run_llmcompressor(task: dict[str, Any]) -> None:
+def run_llmcompressor(task: dict[str, Any], observer: str | None = None) -> None:
     import numpy as np
     import torch
     from datasets import Dataset
@@ -163,7 +166,15 @@ def run_llmcompressor(task: dict[str, Any]) -> None:
     base = peak_mb()
     model = AutoModelForCausalLM.from_pretrained(task["model"], dtype="auto")
     tokenizer = AutoTokenizer.from_pretrained(task["model"])
-    common = {"targets": "Linear", "scheme": "W4A16_ASYM", "ignore": ["lm_head"]}
+    common: dict[str, Any] = {"targets": "Linear", "scheme": "W4A16_ASYM", "ignore": ["lm_head"]}
+    if observer is not None:
+        from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+
+        weights = QuantizationArgs(num_bits=4, symmetric=False, strategy="group", group_size=128, observer=observer)
+        common = {
+            "config_groups": {"all": QuantizationScheme(targets=["Linear"], weights=weights)},
+            "ignore": ["lm_head"],
+        }
     gptq = task["recipe"].startswith("gptq")
     with Stage() as proper:
         oneshot(
@@ -228,13 +239,33 @@ def run_gptqmodel(task: dict[str, Any]) -> None:
     keep_logits(task, GPTQModel.load(str(made), device="cpu").model)
 
 
+def run_ours_minmax(task: dict[str, Any]) -> None:
+    """GPTQ on the grids that llm-compressor takes by itself: smallest and largest value, without the search for a range."""
+    from qrm_forensics.quantize import affine, gptq_core
+
+    gptq_core.mse_grid = affine.minmax_grid  # type: ignore[assignment]
+    run_ours(task)
+
+
+def run_llmcompressor_mse(task: dict[str, Any]) -> None:
+    """With its search for each group's range, as ours and the paper's."""
+    run_llmcompressor(task, "mse")
+
+
 ARMS = {
     "ours": run_ours,
+    "ours-minmax": run_ours_minmax,
     "llmcompressor": run_llmcompressor,
+    "llmcompressor-mse": run_llmcompressor_mse,
     "autoawq": run_autoawq,
     "gptqmodel": run_gptqmodel,
 }
-METHODS = {"autoawq": ("awq-w4g128",), "gptqmodel": ("gptq-w4g128",)}
+METHODS = {
+    "ours-minmax": ("gptq-w4g128",),
+    "llmcompressor-mse": ("gptq-w4g128",),
+    "autoawq": ("awq-w4g128",),
+    "gptqmodel": ("gptq-w4g128",),
+}
 
 
 # --- the model ------------------------------------------------------------------------------------
@@ -385,13 +416,15 @@ def main() -> None:
     if given.arm:
         ARMS[given.arm[0]](json.loads(Path(given.arm[1]).read_text(encoding="utf-8")))
         return
-    pythons = {"ours": Path(sys.executable)}
+    pythons = dict.fromkeys(("ours", "ours-minmax"), Path(sys.executable))
     for library in ("llmcompressor", "autoawq", "gptqmodel"):
         where = getattr(given, library)
         if where is None:
             print(f"{library}: left out, no environment was given", file=sys.stderr)
         else:
             pythons[library] = where.absolute() / "bin" / "python"
+            if library == "llmcompressor":
+                pythons["llmcompressor-mse"] = pythons[library]
     with tempfile.TemporaryDirectory() as scratch:
         folder = given.keep or Path(scratch)
         rows = race(given, pythons, folder)
