@@ -51,7 +51,12 @@ def draw(count: int, *, held_out: bool, seed: int) -> list[tuple[str, int, Worke
 
 
 def problems(count: int) -> list[Problem]:
-    """The first ``count`` problems of the benchmark: held out from training, the family as subject."""
+    """The first ``count`` problems of the benchmark: held out from training, the family as subject.
+
+    Raises ValueError for more than BENCHMARK_SIZE: the families are finite, and what is held out of them runs out soon after.
+    """
+    if count > BENCHMARK_SIZE:
+        raise ValueError(f"the built-in benchmark has {BENCHMARK_SIZE} problems, {count} were asked for")
     return _problems(BENCHMARK, draw(count, held_out=True, seed=0))
 
 

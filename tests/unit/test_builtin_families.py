@@ -111,3 +111,8 @@ def test_the_benchmark_mixes_families_and_levels_evenly(count: int) -> None:
     if count == 200:
         assert {p.subject for p in problems} == set(FAMILIES) and {p.level for p in problems} == {"1", "2", "3"}
         assert max(map([p.subject for p in problems].count, FAMILIES)) == 25
+
+
+def test_more_problems_than_there_are_is_an_error_and_no_endless_search() -> None:
+    with pytest.raises(ValueError, match="has 200 problems"):
+        builtin.problems(201)
