@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -82,15 +81,6 @@ def bytes_of(path: Path) -> bytes:
         raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
     refuse_pointer(path, data)
     return data
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 (hex) of a file, in bounded memory."""
-    try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"{path}: cannot be read ({error.strerror}); check the path") from error
 
 
 def json_object(data: bytes, where: str) -> dict[str, Any]:

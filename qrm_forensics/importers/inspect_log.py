@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
+from qrm_forensics.benchmarks.rows import sha256_of
 from qrm_forensics.errors import InputError
 from qrm_forensics.importers import chat, files
 from qrm_forensics.importers.archive import Archive
@@ -69,7 +70,7 @@ def read(paths: Path | Sequence[Path], problems: Path | None = None) -> Imported
     sizes: dict[str, int] = {}
     notices: list[str] = []
     for source in sources:
-        hashes[source.name] = files.sha256_of(source.path)
+        hashes[source.name] = sha256_of([source.path])
         log = _open(source)
         own = list(_answers(source, log))
         if not own:

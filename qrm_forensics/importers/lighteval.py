@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qrm_forensics.benchmarks.json_records import at
+from qrm_forensics.benchmarks.rows import sha256_of
 from qrm_forensics.errors import InputError
 from qrm_forensics.importers import files
 from qrm_forensics.importers.files import Source, at_path
@@ -82,10 +83,10 @@ def read(paths: Path | Sequence[Path], problems: Path | None = None) -> Imported
     hashes: dict[str, str] = {}
     notices: list[str] = []
     for source in sources:
-        hashes[source.name] = files.sha256_of(source.path)
+        hashes[source.name] = sha256_of([source.path])
         results, results_file = _results(source.path)
         if results_file is not None:
-            hashes[results_file.name] = files.sha256_of(results_file)
+            hashes[results_file.name] = sha256_of([results_file])
         else:
             notices.append(
                 f"{source.name}: no results file of the same date, so the model is read from the folder and the seed is not known"

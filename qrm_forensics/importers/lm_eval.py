@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qrm_forensics.benchmarks.json_records import at, read_records
+from qrm_forensics.benchmarks.rows import sha256_of
 from qrm_forensics.errors import InputError
 from qrm_forensics.importers import files
 from qrm_forensics.importers.files import Source, at_path
@@ -68,7 +69,7 @@ def read(paths: Path | Sequence[Path], problems: Path | None = None) -> Imported
     for source in sources:
         results, results_file = _results(source)
         if results_file is not None:
-            hashes[results_file.name] = files.sha256_of(results_file.path)
+            hashes[results_file.name] = sha256_of([results_file.path])
         sizes |= results.sizes
         content = read_records(source.path)
         hashes[source.name] = content.sha256

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from qrm_forensics import builtin
 from qrm_forensics.benchmarks import wikitext
 from qrm_forensics.benchmarks.registry import PERPLEXITY_NAMES
+from qrm_forensics.benchmarks.rows import sha256_of
 from qrm_forensics.benchmarks.wikitext import Text
 from qrm_forensics.errors import InputError
 from qrm_forensics.generate import defining_options, serves
@@ -153,26 +153,19 @@ def _calibration_hash(plan: Plan) -> str | None:
     """Of the file, or of all files in a folder that some recipe is calibrated on; None where none is named."""
     from qrm_forensics.quantize import needs_calibration
     from qrm_forensics.quantize.calibration import calibration_files
-    from qrm_forensics.quantize.corpora import files_hash
 
     spec = plan.study.calibration
     if spec.path is None:
         return None
-    if not Path(spec.path).is_dir():
-        return _file_hash(Path(spec.path))
-    found: dict[Path, None] = {}
-    for identity, recipe in plan.recipes.items():
-        if recipe.quantized and needs_calibration(recipe):
-            found |= dict.fromkeys(calibration_files(spec, plan.sources[identity], recipe.method, recipe.preset))
-    return files_hash(sorted(found))
-
-
-def _file_hash(path: Path) -> str:
+    found = {} if Path(spec.path).is_dir() else {Path(spec.path): None}
+    if not found:
+        for identity, recipe in plan.recipes.items():
+            if recipe.quantized and needs_calibration(recipe):
+                found |= dict.fromkeys(calibration_files(spec, plan.sources[identity], recipe.method, recipe.preset))
     try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(f"calibration: {path} cannot be read ({error.strerror}); check the path") from error
+        return sha256_of(sorted(found))
+    except InputError as error:
+        raise InputError(f"calibration: {error}") from error
 
 
 def default_out(runs: Path, study: Study, request: dict[str, object]) -> Path:

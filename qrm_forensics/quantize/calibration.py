@@ -33,11 +33,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qrm_forensics.benchmarks.rows import sha256_of
 from qrm_forensics.errors import InputError
 from qrm_forensics.quantize.corpora import (
     SEPARATOR,
     Documents,
-    files_hash,
     json_records,
     locate,
     read_documents,
@@ -275,7 +275,7 @@ def _documents(corpus: Corpus, path: Path | None, field: str | None, preset: Pre
                 raise InputError(f"{path}: {where}: generated_text is empty, so it has no first character")
             response = response[0]
         texts.append(prompt + response + SEPARATOR)
-    return Documents(texts, True, False, ", ".join(file.name for file in files), files_hash(files))
+    return Documents(texts, True, False, ", ".join(file.name for file in files), sha256_of(files))
 
 
 class _Encoded:

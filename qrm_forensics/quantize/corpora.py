@@ -15,7 +15,6 @@ file          any ``.jsonl``, ``.json``, ``.parquet``, ``.txt``    one per recor
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import io
 import json
@@ -24,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qrm_forensics.benchmarks.rows import sha256_of
 from qrm_forensics.errors import EnvironmentMissing, InputError
 from qrm_forensics.study import Corpus
 
@@ -98,7 +98,7 @@ def read_documents(corpus: Corpus, path: Path | None, *, field: str | None = Non
     else:
         files = locate(corpus, path, model)
         rows = [text for file in files for text in _texts(file, column)]
-        name, digest = ", ".join(file.name for file in files), files_hash(files)
+        name, digest = ", ".join(file.name for file in files), sha256_of(files)
     if not rows:
         raise InputError(f"{path or name}: holds no records")
     joined = corpus in ("wikitext2", "wikitext2-test")
@@ -129,19 +129,6 @@ def read_problems(path: Path) -> list[str]:
     if not texts:
         raise InputError(f"{path}: holds no problems")
     return texts
-
-
-def files_hash(files: list[Path]) -> str:
-    """SHA-256 over the bytes of the files, one behind the other."""
-    digest = hashlib.sha256()
-    for file in files:
-        try:
-            with file.open("rb") as handle:
-                while block := handle.read(1 << 20):
-                    digest.update(block)
-        except OSError as error:
-            raise InputError(f"{file}: cannot be read ({error.strerror})") from error
-    return digest.hexdigest()
 
 
 def _from_hub(corpus: str, column: str) -> list[str]:

@@ -188,7 +188,7 @@ def test_the_request_follows_what_the_files_hold(tmp_path: Path, monkeypatch: py
     hashes.add(_request(plan))
     assert len(hashes) == 4
     text.unlink()
-    with pytest.raises(InputError, match=r"own\.jsonl cannot be read"):
+    with pytest.raises(InputError, match=r"^calibration: .*own\.jsonl: cannot be read.*check the path"):
         pipeline.request_of(plan)
 
 

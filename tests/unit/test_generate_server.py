@@ -202,7 +202,8 @@ def test_a_server_that_dies_before_the_last_responses(fake: Fake) -> None:
 
 def test_a_server_that_refuses_every_request_ends_the_run(fake: Fake) -> None:
     fake.respond = lambda body, count: problem(400, "max_tokens=32768 cannot be greater than max_model_len=1024")
-    with pytest.raises(InputError, match=r"the first 4 requests all failed.*max_model_len"):
+    # Two are asked at a time, so one more may have failed by the time the fourth is looked at.
+    with pytest.raises(InputError, match=r"the first [45] requests all failed.*max_model_len"):
         ask(fake, [request(str(i)) for i in range(50)])
     assert len(fake.seen) < 10
 
