@@ -9,17 +9,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from qrm_forensics.errors import InputError
-from qrm_forensics.study import load_yaml
+from qrm_forensics.settings_file import load_yaml
 
 if TYPE_CHECKING:
     from qrm_forensics.compare.items import Side
     from qrm_forensics.compare.rules import Rules
 
-Points = Annotated[float, Field(gt=0, lt=100)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Points = Annotated[StrictFloat, Field(gt=0, lt=100)]
+Share = Annotated[StrictFloat, Field(ge=0, le=1)]
 
 
 class _Part(BaseModel):
@@ -42,7 +42,7 @@ class Margins(_Part):
     missing_answer: Points | None = Field(
         2.0, description="Rise of the share of responses without an answer, in percentage points."
     )
-    length: Annotated[float, Field(gt=0, lt=1_000_000)] | None = Field(
+    length: Annotated[StrictFloat, Field(gt=0, lt=1_000_000)] | None = Field(
         10.0, description="Growth of the responses, paired by problem, in per cent of the baseline's length."
     )
     outcomes: Points | None = Field(
@@ -54,17 +54,17 @@ class Margins(_Part):
 class Plan(_Part):
     """What was fixed before anybody looked, so that running again until the gate is green is no way to pass it."""
 
-    problems: dict[str, Annotated[int, Field(ge=1)]] | Literal["baseline", "any"] = Field(
+    problems: dict[str, Annotated[StrictInt, Field(ge=1)]] | Literal["baseline", "any"] = Field(
         "baseline",
         description="Problems per benchmark: 'baseline' for those that the baseline has, all of them and no others; a "
         "mapping of benchmark to number, which the baseline must have as well; 'any' fixes none (differences.min_overlap "
         "then says how much both sides must share).",
     )
-    samples: Annotated[int, Field(ge=1)] | Literal["baseline", "any"] = Field(
+    samples: Annotated[StrictInt, Field(ge=1)] | Literal["baseline", "any"] = Field(
         "baseline",
         description="Responses per problem, on both sides: 'baseline' for as many as it has, a number, or 'any'.",
     )
-    seeds: tuple[Annotated[int, Field(ge=0)], ...] | None = Field(
+    seeds: tuple[Annotated[StrictInt, Field(ge=0)], ...] | None = Field(
         None, description="Seeds that the candidate was sampled with, all of them; null for any."
     )
 
@@ -75,7 +75,7 @@ class Differences(_Part):
     allow: tuple[Literal["prompts", "sampling", "max_new_tokens", "scorer"], ...] = Field(
         (), description="Differences that only warn: prompts, sampling, max_new_tokens, scorer."
     )
-    require_known: bool = Field(
+    require_known: StrictBool = Field(
         False, description="Whether a fact that one side does not know (a prompt, a sampling setting, …) blocks."
     )
     min_overlap: Share = Field(
@@ -87,7 +87,7 @@ class Differences(_Part):
 class BaselineSpec(_Part):
     """When a baseline is too old, or too shaky, to be measured against."""
 
-    max_age_days: Annotated[float, Field(gt=0)] = Field(
+    max_age_days: Annotated[StrictFloat, Field(gt=0)] = Field(
         180.0, description="A baseline that is older than the candidate by more days than this is called stale."
     )
     max_truncated: Share = Field(0.5, description="Share of its responses that were stopped from outside, 0 to 1.")
@@ -98,24 +98,24 @@ class BaselineSpec(_Part):
 class Bootstrap(_Part):
     """Every interval that is resampled is the same again with the same seed."""
 
-    seed: Annotated[int, Field(ge=0)] = Field(20250401, description="Seed of every resampling.")
-    resamples: Annotated[int, Field(ge=1000)] = Field(10_000, description="Resamples of every interval.")
+    seed: Annotated[StrictInt, Field(ge=0)] = Field(20250401, description="Seed of every resampling.")
+    resamples: Annotated[StrictInt, Field(ge=1000)] = Field(10_000, description="Resamples of every interval.")
 
 
 class Policy(_Part):
     """One policy file."""
 
     margins: Margins = Field(Margins(), description=Margins.__doc__)
-    alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+    alpha: Annotated[StrictFloat, Field(gt=0, lt=0.5)] = Field(
         0.05, description="Chance of a false alarm by any of the gates together (Holm)."
     )
-    power: Annotated[float, Field(ge=0.5, lt=1)] = Field(
+    power: Annotated[StrictFloat, Field(ge=0.5, lt=1)] = Field(
         0.8, description="Power that the detectable difference is stated for."
     )
     test: Literal["exact", "mid-p"] = Field(
         "exact", description="Which p-value of the paired test decides; mid-p is less conservative."
     )
-    floor: Annotated[float, Field(ge=0, lt=100)] = Field(
+    floor: Annotated[StrictFloat, Field(ge=0, lt=100)] = Field(
         1.0,
         description="A fall of the accuracy by less than this is no regression however sure it is, in percentage points.",
     )

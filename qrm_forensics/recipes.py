@@ -19,7 +19,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError, model_validator
 
 from qrm_forensics.errors import RecipeError
 
@@ -73,14 +73,14 @@ class Recipe(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     method: str
-    weight_bits: Annotated[int, Field(ge=2, le=8)] | None = None
-    group_size: int | None = None
-    symmetric: bool = False
-    activation_bits: Annotated[int, Field(ge=3, le=8)] | None = None
-    kv_bits: Annotated[int, Field(ge=2, le=8)] | None = None
-    quant_shards: Annotated[int, Field(ge=1)] = 1
+    weight_bits: Annotated[StrictInt, Field(ge=2, le=8)] | None = None
+    group_size: StrictInt | None = None
+    symmetric: StrictBool = False
+    activation_bits: Annotated[StrictInt, Field(ge=3, le=8)] | None = None
+    kv_bits: Annotated[StrictInt, Field(ge=2, le=8)] | None = None
+    quant_shards: Annotated[StrictInt, Field(ge=1)] = 1
     preset: Preset = "fixed"
-    skip_layers: tuple[int, ...] = ()
+    skip_layers: tuple[StrictInt, ...] = ()
     rotation: Literal["hadamard", "householder"] = "hadamard"
     transforms: Literal["folded", "plain"] = "folded"
     mx_scale: Literal["floor", "even", "rceil"] = "floor"
@@ -210,12 +210,12 @@ class Sampling(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    temperature: Annotated[float, Field(ge=0.0, le=10.0)] = 0.6
-    top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 0.95
-    top_k: Annotated[int, Field(ge=0)] = 0
-    max_new_tokens: Annotated[int, Field(ge=1)] = 32768
-    samples: Annotated[int, Field(ge=1)] = 1
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**63)], ...] = (42,)
+    temperature: Annotated[StrictFloat, Field(ge=0.0, le=10.0)] = 0.6
+    top_p: Annotated[StrictFloat, Field(gt=0.0, le=1.0)] = 0.95
+    top_k: Annotated[StrictInt, Field(ge=0)] = 0
+    max_new_tokens: Annotated[StrictInt, Field(ge=1)] = 32768
+    samples: Annotated[StrictInt, Field(ge=1)] = 1
+    seeds: tuple[Annotated[StrictInt, Field(ge=0, lt=2**63)], ...] = (42,)
 
     @model_validator(mode="after")
     def _seeds(self) -> Self:
@@ -268,8 +268,8 @@ class Thinking(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["free", "suppress", "extend", "extend-to"] = "free"
-    n: Annotated[int, Field(ge=0)] = 0
-    final: bool = False
+    n: Annotated[StrictInt, Field(ge=0)] = 0
+    final: StrictBool = False
 
     def __str__(self) -> str:
         return "free" if self.kind == "free" else f"{self.kind}-{self.n}" + "+final" * self.final

@@ -6,24 +6,23 @@ the key that was probably meant.
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
-    ValidationError,
+    StrictBool,
+    StrictInt,
     field_validator,
     model_serializer,
     model_validator,
 )
 
-from qrm_forensics.errors import InputError
 from qrm_forensics.recipes import Recipe, Sampling, Thinking, sampling_preset
+from qrm_forensics.settings_file import NAME_PATTERN, load_yaml
 
 #: What calibration text is made of, see :mod:`qrm_forensics.quantize.corpora`.
 Corpus = Literal["responses", "wikitext2", "wikitext2-test", "pile-val", "file"]
@@ -58,8 +57,8 @@ class BenchmarkSpec(_Part):
 
     name: Annotated[str, Field(min_length=1)]
     path: str | None = None
-    limit: Annotated[int, Field(ge=1)] | None = None
-    hub: bool = False
+    limit: Annotated[StrictInt, Field(ge=1)] | None = None
+    hub: StrictBool = False
     revision: str | None = None
     subset: str | None = None
     prompt: str | None = None
@@ -88,7 +87,7 @@ class BackendSpec(_Part):
     """
 
     name: str = "embedded"
-    batch_size: Annotated[int, Field(ge=1)] | None = None
+    batch_size: Annotated[StrictInt, Field(ge=1)] | None = None
     device: str | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
@@ -103,8 +102,8 @@ class CalibrationSpec(_Part):
     """
 
     path: str | None = None
-    samples: Annotated[int, Field(ge=1)] = 128
-    length: Annotated[int, Field(ge=16)] = 2048
+    samples: Annotated[StrictInt, Field(ge=1)] = 128
+    length: Annotated[StrictInt, Field(ge=16)] = 2048
     corpus: Corpus = "responses"
     field: Annotated[str, Field(min_length=1)] | None = None
     arrangement: Arrangement | Literal["paper"] = "auto"
@@ -131,10 +130,13 @@ class CalibrationSpec(_Part):
 class LatencySpec(_Part):
     """A pass of its own that measures time: one response in flight, the first ``problems`` of each benchmark."""
 
-    problems: Annotated[int, Field(ge=1)] = 8
+    problems: Annotated[StrictInt, Field(ge=1)] = 8
 
 
-_NAME = r"^[\w][\w.-]*$"
+#: Languages that a report can be in; the catalogues are under ``report/locales``.
+LANGUAGES = ("en", "ko", "zh")
+#: What is written in their place: codes of countries, and how a language's name begins.
+_COUNTRIES = {"kr": "ko", "cn": "zh", "ch": "zh", "us": "en", "uk": "en", "gb": "en"}
 
 
 class Study(_Part):
@@ -143,7 +145,7 @@ class Study(_Part):
     ``thinking``: modes of :class:`~qrm_forensics.recipes.Thinking`, ``free`` always among them; the baseline thinks freely.
     """
 
-    name: Annotated[str, Field(pattern=_NAME)]
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
     models: Annotated[tuple[str, ...], Field(min_length=1)]
     recipes: Annotated[tuple[Recipe, ...], Field(min_length=1)]
     benchmarks: Annotated[tuple[BenchmarkSpec, ...], Field(min_length=1)]
@@ -184,13 +186,26 @@ class Study(_Part):
         explicit = {k: v for k, v in sampling.items() if k != "preset"}
         return {**value, "sampling": sampling_preset(str(sampling["preset"]), names, explicit)}
 
-    @field_validator("recipes", "baseline", mode="before")
+    @field_validator("recipes", mode="before")
     @classmethod
     def _read_recipes(cls, value: Any) -> Any:
-        if isinstance(value, str):
-            return Recipe.parse(value)
         if isinstance(value, list | tuple):
             return tuple(Recipe.parse(item) if isinstance(item, str) else item for item in value)
+        return value
+
+    @field_validator("baseline", mode="before")
+    @classmethod
+    def _read_baseline(cls, value: Any) -> Any:
+        return Recipe.parse(value) if isinstance(value, str) else value
+
+    @field_validator("languages", mode="after")
+    @classmethod
+    def _known_languages(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if unknown := next((language for language in value if language not in LANGUAGES), None):
+            begins = unknown.lower()[:2]  # of en-US, Korean, zh_CN
+            near = _COUNTRIES.get(begins, begins)
+            hint = f"did you mean {near!r}? " if near in LANGUAGES else ""
+            raise ValueError(f"there are no reports in {unknown!r}; {hint}known languages: {', '.join(LANGUAGES)}")
         return value
 
     @model_validator(mode="after")
@@ -200,6 +215,7 @@ class Study(_Part):
             ("models", list(self.models)),
             ("benchmarks", [b.name for b in self.benchmarks]),
             ("thinking", [str(t) for t in self.thinking]),
+            ("languages", list(self.languages)),
         ):
             repeated = sorted({v for v in values if values.count(v) > 1})
             if repeated:
@@ -231,82 +247,3 @@ def demo_study(max_new_tokens: int) -> Study:
 def load_study(path: Path) -> Study:
     """Read a study file.  Raises InputError that names the file and the key."""
     return load_yaml(path, Study, "study", "name, models, recipes")
-
-
-Settings = TypeVar("Settings", bound=BaseModel)
-
-
-def load_yaml(path: Path, model: type[Settings], what: str, such_as: str) -> Settings:
-    """A YAML file that a person wrote, as ``model``.
-
-    ``what`` it is called and which keys it has (``such_as``) are for messages.  Raises InputError that names the
-    file, the key at fault and, for a misspelt key, the one that was probably meant.
-    """
-    try:
-        raw = yaml.safe_load(path.read_text("utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such {what} file") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read ({error})") from error
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date such as 2024-13-45
-        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise InputError(f"{path}: expected keys such as {such_as}; found {type(raw).__name__}")
-    try:
-        return model.model_validate(raw)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
-    except ValidationError as error:
-        raise InputError(f"{path}: {_explain(error, model, what)}") from None
-
-
-#: What a person has to write where pydantic speaks of Python's types.
-_SHAPES = {
-    "tuple_type": "a list such as [a, b]",
-    "list_type": "a list such as [a, b]",
-    "dict_type": "keys with values such as {key: value}",
-    "model_type": "keys with values such as {key: value}",
-}
-
-
-def _found(value: Any) -> str:
-    if isinstance(value, dict):
-        return "keys with values"
-    if isinstance(value, list | tuple):
-        return "a list"
-    return "nothing" if value is None else repr(value)
-
-
-def _explain(error: ValidationError, model: type[BaseModel], what: str) -> str:
-    # A misspelt key also makes a required one missing; the misspelling is the thing to say.
-    first = min(error.errors(), key=lambda e: e["type"] != "extra_forbidden")
-    where = ".".join(str(part) for part in first["loc"]) or what
-    message = first["msg"].removeprefix("Value error, ")
-    if first["type"] == "extra_forbidden":
-        known = _keys_at(model, first["loc"][:-1])
-        near = difflib.get_close_matches(str(first["loc"][-1]), known, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(known)}"
-        return f"unknown key {where!r}; {hint}"
-    if first["type"] in _SHAPES:
-        message = f"expected {_SHAPES[first['type']]}; found {_found(first['input'])}"
-    elif first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == _NAME:
-        message = f"may hold letters, digits, '_', '.' and '-', and begins with none of the last two; found {first['input']!r}"
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return f"{where}: {message}{more}"
-
-
-def _keys_at(model: type[BaseModel], location: tuple[Any, ...]) -> list[str]:
-    """The keys of the model that is found by following ``location`` down from ``model``."""
-    for part in location:
-        field = model.model_fields.get(str(part))
-        inner = _model_in(field.annotation) if field is not None else None
-        model = inner if inner is not None else model
-    return list(model.model_fields)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The model in a type such as ``tuple[BenchmarkSpec, ...]``."""
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (_model_in(part) for part in get_args(annotation))
-    return next((part for part in found if part is not None), None)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from qrm_forensics.errors import InputError, RecipeError
 from qrm_forensics.recipes import Recipe
-from qrm_forensics.study import demo_study, load_study
+from qrm_forensics.report.i18n import languages
+from qrm_forensics.study import LANGUAGES, demo_study, load_study
 
 BITS = st.integers(3, 8)
 WEIGHT_ONLY = st.builds(
@@ -94,6 +95,28 @@ def test_a_study_file_is_read(tmp_path: Path) -> None:
         (("name: small", "name: 2024-13-45"), r"not valid YAML.*month"),
         (("name: builtin", "name: ''"), r"benchmarks.0.name"),
         (("temperature: 0.6", "seeds: [9223372036854775808]"), r"sampling.seeds.0"),
+        (("limit: 10", "limit: 10\n    limit: 5"), r"'limit' is there twice, on lines 7 and 8; remove one"),
+        (("0.6,", "0.6, temperature: 0.7,"), r"'temperature' is there twice, on line 8"),
+        (
+            ("limit: 10", "limit: '2'"),
+            r"benchmarks.0.limit: expected a whole number; found '2', a text; write it without quotes$",
+        ),
+        (("limit: 10", "limit: true"), r"expected a whole number; found true$"),
+        (("limit: 10", "hub: 'no'"), r"expected true or false; found 'no'$"),
+        (("0.6", "yes"), r"sampling.temperature: expected a number; found true$"),
+        (("300", "300.0"), r"sampling.max_new_tokens: expected a whole number; found 300.0$"),
+        (
+            ("awq-w4g128", "{method: awq, weight_bits: '4', group_size: 128}"),
+            r"recipes.1.weight_bits: expected a whole",
+        ),
+        (("[bf16, awq-w4g128]", "bf16"), r"recipes: expected a list such as \[a, b\]; found 'bf16'$"),
+        (("name: small", "name: 2024"), r"name: expected a text; found 2024; write it in quotes$"),
+        (
+            ("name: small", "name: small\nlatency: {problems: true}"),
+            r"latency.problems: expected a whole number; found true",
+        ),
+        (("name: small", "name: small\nlanguages: [kr]"), r"'kr'; did you mean 'ko'\? known languages: en, ko, zh"),
+        (("name: small", "name: small\nlanguages: [fr]"), r"'fr'; known languages: en, ko, zh"),
     ],
 )
 def test_a_wrong_study_file_names_file_and_key(tmp_path: Path, change: tuple[str, str], message: str) -> None:
@@ -104,11 +127,30 @@ def test_a_wrong_study_file_names_file_and_key(tmp_path: Path, change: tuple[str
     assert "\n" not in str(caught.value)
 
 
+def test_a_number_may_have_an_exponent_and_a_merged_key_may_be_overridden(tmp_path: Path) -> None:
+    options = "backend: {options: {one: &base {a: 1, b: 2}, two: {<<: *base, b: 3}}}"
+    study = load_study(write(tmp_path, GOOD.replace("0.6", "6e-1") + options))
+    assert study.sampling.temperature == 0.6
+    assert study.backend.options == {"one": {"a": 1, "b": 2}, "two": {"a": 1, "b": 3}}
+
+
+def test_the_languages_of_a_study_are_those_of_the_catalogues() -> None:
+    assert languages() == LANGUAGES
+
+
 def test_missing_and_odd_files(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no such study file"):
         load_study(tmp_path / "none.yaml")
     with pytest.raises(InputError, match="expected keys"):
         load_study(write(tmp_path, "just text"))
+    with pytest.raises(InputError, match="found nothing"):
+        load_study(write(tmp_path, "# nothing"))
+    with pytest.raises(InputError, match="more than 1 MiB, so it is no study file"):
+        load_study(write(tmp_path, "#" * (1 << 20) + "\n"))
+    path = tmp_path / "study.yaml"
+    path.write_bytes("name: small\nmodels: [한국]".encode("euc-kr"))
+    with pytest.raises(InputError, match="line 2 is not UTF-8; save the file as UTF-8"):
+        load_study(path)
 
 
 def test_the_demo_has_five_variants_or_more() -> None:

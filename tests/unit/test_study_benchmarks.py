@@ -64,7 +64,7 @@ def test_an_entry_without_the_new_keys_is_written_as_it_always_was() -> None:
     [
         ({"name": "b", "feilds": {}}, "did you mean 'fields'"),
         ({"name": "b", "fields": {"anser": "a"}}, "did you mean 'answer'"),
-        ({"name": "b", "kind": "maths"}, "benchmarks.0.kind: Input should be 'math', 'choice' or 'code'"),
+        ({"name": "b", "kind": "maths"}, "benchmarks.0.kind: expected 'math', 'choice' or 'code'; found 'maths'"),
         ({"name": "b", "system": ""}, "benchmarks.0.system"),
     ],
 )
