@@ -111,4 +111,4 @@ wheel: $(VENV)/.test
 	$(BIN)/python -m build
 
 clean:
-	rm -rf $(VENV) $(VLLM_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) $(VLLM_VENV) $(LIGHTEVAL_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
