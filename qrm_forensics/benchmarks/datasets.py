@@ -10,9 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from qrm_forensics.benchmarks.fields import ProblemIds, optional_field, short_answer, text_field
 from qrm_forensics.benchmarks.json_records import at, read_records
+from qrm_forensics.benchmarks.locate import find_files
+from qrm_forensics.benchmarks.registry import BENCHMARKS
 from qrm_forensics.benchmarks.rows import read_rows, sha256_of
 from qrm_forensics.errors import InputError
 
@@ -77,9 +79,6 @@ def find_datasets(problems: Path, benchmarks: Collection[str]) -> dict[str, Path
 
 def _named(folder: Path, benchmark: str) -> Path | None:
     """The one file of a named benchmark in a folder of data sets, whatever its layout; None where there is none."""
-    from qrm_forensics.benchmarks.locate import find_files
-    from qrm_forensics.benchmarks.registry import BENCHMARKS
-
     known = BENCHMARKS.get(benchmark)
     bases = [folder / name for name in known.folders if (folder / name).is_dir()] if known is not None else []
     if known is None or not bases:
@@ -111,54 +110,3 @@ def load_dataset(path: Path) -> Dataset:
         level = optional_field(record, ("level",), where)
         problems.append(DatasetProblem(ids.take(own_id, where), question, answer, subject, level))
     return Dataset(path, problems, sha256)
-
-
-def short_answer(answer: str) -> str:
-    """The answer behind a worked solution, as GSM8K writes it (``… #### 72``); any other answer as it is."""
-    return answer.rpartition("####")[2].strip() if "####" in answer else answer
-
-
-class ProblemIds:
-    """Gives each row of a benchmark its id, and refuses one that is there twice."""
-
-    def __init__(self) -> None:
-        self._seen: dict[str, str] = {}
-
-    def take(self, own_id: str | None, where: str) -> str:
-        """The row's own id, or ``idx-N`` by its position.  Raises InputError for one that was taken before."""
-        problem_id = own_id if own_id is not None else f"idx-{len(self._seen)}"
-        if problem_id in self._seen:
-            raise InputError(
-                f"{where}: id {problem_id!r} is already that of {self._seen[problem_id]}; give each problem its own id"
-            )
-        self._seen[problem_id] = "record " + where.rpartition(": record ")[2].removesuffix(" (counted from 0)")
-        return problem_id
-
-
-def text_field(record: dict[str, Any], names: tuple[str, ...], where: str) -> str:
-    """The first of the fields ``names`` that is there, as text.  Raises InputError where there is none, or an empty one."""
-    value = optional_field(record, names, where)
-    if value is None or not value.strip():
-        shown = [name for name in names if name.islower()] or names
-        raise InputError(f"{where}: no {' or '.join(map(repr, shown))}; a problem has a question and an answer")
-    return value
-
-
-def optional_field(record: dict[str, Any], names: tuple[str, ...], where: str) -> str | None:
-    """The first of the fields ``names`` that is not null, as text; None where there is none.  Raises InputError for no text or number."""
-    for name in names:
-        value = record.get(name)
-        if value is None:
-            continue
-        if isinstance(value, str):
-            try:
-                value.encode("utf-8")
-            except UnicodeEncodeError:
-                raise InputError(
-                    f"{where}: {name!r} holds half a surrogate pair, which is not text; repair the escape"
-                ) from None
-            return value
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            return str(value)
-        raise InputError(f"{where}: {name!r} is {type(value).__name__}; expected text or a number")
-    return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 
-from qrm_forensics.benchmarks.datasets import ProblemIds, optional_field, text_field
+from qrm_forensics.benchmarks.fields import ProblemIds, optional_field, text_field
 from qrm_forensics.benchmarks.items import Item, Rows
 from qrm_forensics.benchmarks.presets import letter_of, with_options
 

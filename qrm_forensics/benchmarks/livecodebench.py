@@ -15,7 +15,7 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from qrm_forensics.benchmarks.code_tests import CodeTests, from_record, gold_of, inflate
-from qrm_forensics.benchmarks.datasets import ProblemIds, optional_field, text_field
+from qrm_forensics.benchmarks.fields import ProblemIds, optional_field, text_field
 from qrm_forensics.benchmarks.items import Item, Rows
 from qrm_forensics.errors import InputError
 

@@ -7,7 +7,7 @@ and ``id``; GSM8K ``question`` and a worked ``answer`` that ends in ``#### 72``.
 
 from __future__ import annotations
 
-from qrm_forensics.benchmarks.datasets import ProblemIds, optional_field, short_answer, text_field
+from qrm_forensics.benchmarks.fields import ProblemIds, optional_field, short_answer, text_field
 from qrm_forensics.benchmarks.items import Item, Rows
 
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from qrm_forensics.answers import choice_letter
 from qrm_forensics.benchmarks.code_tests import from_record, gold_of
-from qrm_forensics.benchmarks.datasets import ProblemIds, optional_field, short_answer, text_field
+from qrm_forensics.benchmarks.fields import ProblemIds, optional_field, short_answer, text_field
 from qrm_forensics.benchmarks.items import Item, Rows
 from qrm_forensics.benchmarks.presets import letter_of, with_options
 from qrm_forensics.errors import InputError
