@@ -19,9 +19,10 @@ from qrm_forensics.score import DEFAULT_SECONDS, POLICIES, Grader
 from qrm_forensics.score.extraction import Unclear, boxed_readings, first_reading
 from qrm_forensics.score.workers import MEMORY_LIMIT, MathWorker
 
-SECONDS = 0.5
-#: What one verdict may take on any machine, the start of another worker after a kill included.
-BOUND = 5.0
+#: A hundred times what an ordinary comparison takes, so that none is killed because the machine is busy.
+SECONDS = 2.0
+#: What one verdict may take on a busy machine, the start of another worker after a kill included.
+BOUND = 60.0
 
 MATRIX = r"\begin{pmatrix}" + r"\\".join("&".join(str(i * j) for i in range(60)) for j in range(60)) + r"\end{pmatrix}"
 PAYLOAD = '__import__("os").system("touch INJECTED")'
@@ -106,7 +107,7 @@ def test_hanging_answers_neither_starve_the_rest_nor_leave_anything_behind() -> 
         texts.insert(7 * n, rf"</think> \boxed{{9^{{9^{{{n + 9}}}}}}}")
     for n in range(4):
         texts.insert(7 * n, rf"</think> \boxed{{\prod_{{k=1}}^{{{9990 + n}}} k^{{k}}}}")
-    before, threads = children(), threading.active_count()
+    before, threads = children(), set(threading.enumerate())
     started = time.monotonic()
     with Grader(workers=2, seconds=SECONDS) as grader:
         statuses = [v.status for v in grader.grade((pair(text, "14") for text in texts), ["strict"])]
@@ -114,24 +115,24 @@ def test_hanging_answers_neither_starve_the_rest_nor_leave_anything_behind() -> 
     assert time.monotonic() - started < 4 * BOUND
     assert [status for status in statuses if status != Status.CORRECT] == [Status.UNSCORED] * 14
     assert statuses.count(Status.CORRECT) == 90
-    assert children() == before
-    assert threading.active_count() == threads
+    assert children() <= before
+    assert set(threading.enumerate()) <= threads
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="counts processes in /proc")
 def test_closing_during_a_start_leaves_nothing_behind() -> None:
-    before, threads = children(), threading.active_count()
+    before, threads = children(), set(threading.enumerate())
     for delay in (0.0, 0.05, 0.4):
         grader = Grader(workers=2, seconds=60.0)
-        verdicts = grader.grade([pair(rf"</think>\boxed{{\sqrt{{{n}}}}}") for n in range(2, 30)], ["strict"])
+        verdicts = grader.grade([pair(rf"</think>\boxed{{\sqrt{{{n}}}}}") for n in range(2, 3000)], ["strict"])
         closing = threading.Timer(delay, grader.close)
         closing.start()
         with pytest.raises((RuntimeError, CancelledError)):
             list(verdicts)
         grader.close()
         closing.join()  # itself a thread, which may end a moment later
-    assert children() == before
-    assert threading.active_count() == threads
+    assert children() <= before
+    assert set(threading.enumerate()) <= threads
 
 
 def test_a_killed_comparison_is_unscored_and_the_next_is_scored(tmp_path: Path) -> None:
@@ -160,12 +161,12 @@ def test_closing_does_not_wait_for_a_hung_comparison() -> None:
     assert next(verdicts).status == Status.CORRECT
     started = time.monotonic()
     grader.close()
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < 30
 
 
 @pytest.mark.skipif(not Path("/proc/self/limits").exists(), reason="reads resource limits from /proc")
 def test_the_worker_has_given_up_memory_files_and_core_dumps() -> None:
-    worker = MathWorker(seconds=5.0)
+    worker = MathWorker(seconds=30.0)
     try:
         worker.judge({"gold": "1", "text": "\\boxed{1}"})
         assert worker._process is not None
@@ -185,15 +186,15 @@ def test_a_worker_ends_with_its_killed_parent() -> None:
     code = (
         "import os, signal\n"
         "from qrm_forensics.score.workers import MathWorker\n"
-        "worker = MathWorker(5.0)\n"
+        "worker = MathWorker(60.0)\n"
         "assert worker.judge({'gold': '1', 'text': '\\\\boxed{1}'}).equal\n"
         "print(worker._process.pid, flush=True)\n"
         "os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.returncode == -signal.SIGKILL
     pid = int(done.stdout)
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while _alive(pid) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _alive(pid)
@@ -216,7 +217,7 @@ def test_grading_works_outside_the_main_thread() -> None:
 
     thread = threading.Thread(target=grade)
     thread.start()
-    thread.join(60)
+    thread.join(300)
     assert statuses == [Status.CORRECT]
 
 
