@@ -60,7 +60,6 @@ class Network:
     """A loaded checkpoint (quantized ones come with their hooks) and its map."""
 
     def __init__(self, folder: Path) -> None:
-        from qrm_forensics.quantize.layerwise import no_progress_bar
         from qrm_forensics.runtime.attach import load_model
         from qrm_forensics.runtime.spec import plain_config
 
@@ -69,8 +68,7 @@ class Network:
         self.map: ModelMap = model_map(config, source.shapes, str(folder))
         self.device = torch_device()
         try:
-            with no_progress_bar():
-                self.model = load_model(str(folder), dtype="auto", local_files_only=True).to(self.device).eval()
+            self.model = load_model(str(folder), dtype="auto", local_files_only=True).to(self.device).eval()
         except (OSError, ValueError) as error:
             raise InputError(f"cannot load the model {folder}: {str(error).strip().partition(chr(10))[0]}") from error
 

@@ -10,6 +10,7 @@ from qrm_forensics.devices import torch_device
 from qrm_forensics.errors import InputError
 from qrm_forensics.quantize.calibration import Calibration
 from qrm_forensics.quantize.witness import current_witness
+from qrm_forensics.runtime.attach import no_progress_bar
 from qrm_forensics.weights import Checkpoint
 
 if TYPE_CHECKING:
@@ -229,20 +230,6 @@ def first(output: Any) -> Tensor:
     """The tensor that a module returns, alone or at the head of a tuple."""
     tensor: Tensor = output[0] if isinstance(output, tuple) else output
     return tensor
-
-
-@contextmanager
-def no_progress_bar() -> Iterator[None]:
-    """transformers draws its own bars, which would break the caller's progress line."""
-    from transformers.utils import logging
-
-    drawn = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if drawn:
-            logging.enable_progress_bar()
 
 
 def _ignore(_x: Tensor) -> None:

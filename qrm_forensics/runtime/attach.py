@@ -9,7 +9,8 @@ once, as a quantized cache would do, and a forward pass without a cache computes
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,13 +35,28 @@ def load_model(path: str, *, revision: str | None = None, **options: Any) -> Any
     from transformers import AutoConfig, AutoModelForCausalLM
 
     found = read_runtime(Path(path)) if Path(path).is_dir() else None
-    if found is None:
-        return AutoModelForCausalLM.from_pretrained(path, revision=revision, **_unpacking(Path(path)), **options)
-    entries = plain_config(json.loads((Path(path) / "config.json").read_text(encoding="utf-8")))
-    config = AutoConfig.for_model(entries.pop("model_type"), **entries)
-    model = AutoModelForCausalLM.from_pretrained(path, config=config, **options)
+    with no_progress_bar():
+        if found is None:
+            return AutoModelForCausalLM.from_pretrained(path, revision=revision, **_unpacking(Path(path)), **options)
+        entries = plain_config(json.loads((Path(path) / "config.json").read_text(encoding="utf-8")))
+        config = AutoConfig.for_model(entries.pop("model_type"), **entries)
+        model = AutoModelForCausalLM.from_pretrained(path, config=config, **options)
     attach(model, *found)
     return model
+
+
+@contextmanager
+def no_progress_bar() -> Iterator[None]:
+    """Without the bars that transformers draws: they would break the caller's own progress line."""
+    from transformers.utils import logging
+
+    drawn = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            logging.enable_progress_bar()
 
 
 def _unpacking(folder: Path) -> dict[str, Any]:
@@ -153,13 +169,36 @@ def change_input(x: Tensor, spec: LinearSpec, tensors: Tensors) -> Tensor:
     return x if spec.rounding is None else fake_quantize(x, spec.rounding, tensors)
 
 
+def hadamard_cores(width: int, *specs: LinearSpec | CacheSpec | None) -> dict[str, Tensor]:
+    """Tensors that :func:`apply` looks for among its ``tensors``, and makes at every call where it does not find them.
+
+    ``width``: values that the transforms of ``specs`` are applied to.  On the CPU, float32.
+    """
+    found = {}
+    for spec in specs:
+        transforms = spec.transforms if isinstance(spec, LinearSpec) else () if spec is None else (spec.transform,)
+        for transform in transforms:
+            if transform is not None and transform.kind == "hadamard":
+                dense = hadamard.core(width // transform.blocks)
+                if dense is not None:
+                    found[_core_name(width // transform.blocks)] = dense
+    return found
+
+
+def _core_name(n: int) -> str:
+    return f"hadamard {n}"  # no name of a side tensor has a space
+
+
 def apply(transform: Transform, x: Tensor, tensors: Tensors, *, inverse: bool = False) -> Tensor:
-    """A transform of the last axis of ``x``, or its inverse; same shape and dtype, computed in float32 at least."""
+    """A transform of the last axis of ``x``, or its inverse; same shape and dtype, computed in float32 at least.
+
+    ``tensors``: those that ``transform`` names, and perhaps :func:`hadamard_cores`; on the device of ``x``.
+    """
     import torch
 
     names, n = transform.tensors, x.shape[-1] // transform.blocks
     if transform.kind == "hadamard":
-        return hadamard.multiply(x, transform.blocks, transposed=inverse)
+        return hadamard.multiply(x, transform.blocks, transposed=inverse, dense=tensors.get(_core_name(n)))
     work = x.double() if x.dtype == torch.float64 else x.float()
     parts = work.unflatten(-1, (transform.blocks, n))
 

@@ -288,3 +288,25 @@ def test_end_tokens_are_those_of_the_generation_config_else_of_the_config(tiny: 
     assert end_tokens((*nothing, SimpleNamespace(eos_token_id=7)), "m") == {7}
     with pytest.raises(InputError, match="m names no end token"):
         end_tokens(nothing, "m")
+
+
+def test_loading_draws_no_bar_of_its_own_and_leaves_the_callers_setting(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from transformers.utils import logging
+
+    from qrm_forensics.runtime.attach import load_model
+
+    folder = str(build(tmp_path, "qwen2"))
+    drawn = []
+    load = AutoModelForCausalLM.from_pretrained
+
+    def watched(*given: Any, **options: Any) -> Any:
+        drawn.append(logging.is_progress_bar_enabled())
+        return load(*given, **options)
+
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", watched)
+    capfd.readouterr()
+    load_model(folder)
+    assert capfd.readouterr() == ("", "")
+    assert drawn == [False] and logging.is_progress_bar_enabled()
