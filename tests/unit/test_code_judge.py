@@ -147,7 +147,7 @@ PLUS = gold_of(CodeTests(["[1, 2]\n3", "[]\n0"], ["[4, 5]", "[]"], "plus"))
 
 @pytest.fixture(scope="module")
 def judge() -> CodeJudge:
-    return CodeJudge(Limits(cpu_seconds=2, wall_seconds=4.0, memory=512 << 20))
+    return CodeJudge(Limits(cpu_seconds=2, wall_seconds=60.0, memory=512 << 20))
 
 
 @runs_programs
@@ -348,4 +348,4 @@ def test_closing_ends_what_runs() -> None:
         while not judge._open:
             time.sleep(0.01)
         judge.close()
-        assert future.result(20) == CodeOutcome(Status.UNSCORED, "not run: the grader was closed")
+        assert future.result(120) == CodeOutcome(Status.UNSCORED, "not run: the grader was closed")

@@ -34,7 +34,8 @@ from qrm_forensics.score.code_judge import CodeJudge
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="programs are only run on Linux")
 
-LIMITS = Limits(cpu_seconds=2, wall_seconds=8.0, memory=512 << 20, scratch=1 << 20)
+#: By the clock there is time enough on a busy machine; what is to end sooner says so.
+LIMITS = Limits(cpu_seconds=2, wall_seconds=60.0, memory=512 << 20, scratch=1 << 20)
 BARE = "namespaces without a filter"
 
 
@@ -87,8 +88,8 @@ def left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[
 
 
 def gone(alive: Callable[[], list[int]]) -> bool:
-    """Whether none is left, at most a few seconds from now (the kernel takes its time to end what was killed)."""
-    deadline = time.monotonic() + 5
+    """Whether none is left, a moment from now (the kernel takes its time to end what was killed)."""
+    deadline = time.monotonic() + 60
     while alive() and time.monotonic() < deadline:
         time.sleep(0.02)
     return alive() == []
@@ -210,17 +211,16 @@ def test_a_program_that_computes_for_ever_is_ended(left: object, code: str) -> N
 
 @pytest.mark.parametrize("code", ["import time\ntime.sleep(1000)", "import threading\nthreading.Event().wait()"])
 def test_a_program_that_waits_for_ever_is_ended(run: Run, code: str) -> None:
-    begun = time.monotonic()
-    assert run(code, limits=Limits(wall_seconds=0.5)).ended is Ended.TIME
-    assert time.monotonic() - begun < 10
+    reply = run(code, limits=Limits(wall_seconds=0.5))
+    assert reply.ended is Ended.TIME and 0.5 <= reply.seconds < 60
 
 
 def test_a_program_that_computes_is_not_ended_by_the_clock(run: Run) -> None:
     reply = run(
-        "import time\nwhile time.process_time() < 1: pass\nprint(1)",
-        limits=Limits(cpu_seconds=3, wall_seconds=0.5, waiting=0.001),
+        "import time\nwhile time.process_time() < 1.5: pass\nprint(1)",
+        limits=Limits(cpu_seconds=6, wall_seconds=1.0, waiting=0.001),
     )
-    assert (reply.ended, reply.output) == (Ended.FINISHED, b"1\n") and reply.seconds > 0.9
+    assert (reply.ended, reply.output) == (Ended.FINISHED, b"1\n") and reply.seconds > 1.4
 
 
 # --------------------------------------------------------------------------- getting out
@@ -323,7 +323,7 @@ def test_no_socket_reaches_anything(run: Run, open_folder: Path) -> None:
 
 
 def test_no_other_process_can_be_touched(run: Run, isolation: Isolation) -> None:
-    with subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(60)"]) as bystander:
+    with subprocess.Popen([sys.executable, "-S", "-c", "import time; time.sleep(600)"]) as bystander:
         if os.geteuid() != 0:
             assert bystander.pid  # of the same user: only the sandbox is in the way
         code = """
@@ -339,9 +339,11 @@ def test_no_other_process_can_be_touched(run: Run, isolation: Isolation) -> None
             attempt("own", lambda: fcntl.fcntl(1, fcntl.F_SETOWN, asked["pids"][0]) if asked["filtered"] else False)
         """
         pids = [os.getpid(), bystander.pid]
-        assert attempts(run, code, {"pids": pids, "filtered": isolation.config["filter"]}) == []
-        assert bystander.poll() is None
-        bystander.kill()
+        try:
+            assert attempts(run, code, {"pids": pids, "filtered": isolation.config["filter"]}) == []
+            assert bystander.poll() is None
+        finally:
+            bystander.kill()
 
 
 def test_killing_everything_in_sight_kills_only_itself(isolation: Isolation, left: object) -> None:
@@ -392,19 +394,17 @@ def test_root_and_every_privilege_are_gone_as_seen_from_outside(
     seen: list[dict[str, str]] = []
     # the first process, in namespaces the keeper as another one, and the program
     processes = 3 if isolation.level == "namespaces" else 2
-    with isolation.start("import time\ntime.sleep(100)", None, Limits(wall_seconds=60.0)) as session:
+    # A second thread shows that the program runs: before that its process still gives things up.
+    code = "import threading, time\nthreading.Thread(target=time.sleep, args=(1000,)).start()\ntime.sleep(1000)"
+    with isolation.start(code, None, Limits(wall_seconds=300.0)) as session:
         running = threading.Thread(target=session.run, args=(b"", 10))
         running.start()
-        deadline = time.monotonic() + 20
-        while len(left()) < processes and time.monotonic() < deadline:
-            time.sleep(0.02)
-        time.sleep(0.2)  # for the last one to become the program
-        for pid in left():
-            lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
-            seen.append({key: value.strip() for key, _, value in (line.partition(":") for line in lines)})
+        deadline = time.monotonic() + 120
+        while "2" not in {status["Threads"] for status in seen} and time.monotonic() < deadline:
+            seen = [_status(pid) for pid in left()]
         session.kill()
         running.join()
-    assert len(seen) == processes
+    assert len(seen) == processes and sorted(status["Threads"] for status in seen)[-1] == "2"
     for status in seen:
         if os.geteuid() == 0:
             assert "0" not in status["Uid"].split() + status["Gid"].split() and status["Groups"] == ""
@@ -413,6 +413,11 @@ def test_root_and_every_privilege_are_gone_as_seen_from_outside(
         assert status["NoNewPrivs"] == "1"
     if filtered:
         assert "2" in {status["Seccomp"] for status in seen}
+
+
+def _status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text("utf-8").splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
 # --------------------------------------------------------------------------- staying
@@ -614,7 +619,7 @@ def test_a_user_without_privileges_has_the_same_levels(open_folder: Path) -> Non
     """
     done = subprocess.run(
         [interpreter, "-c", textwrap.dedent(script), str(folder)],
-        user=user, group=user, extra_groups=[], cwd="/", env={"TMPDIR": "/tmp"}, capture_output=True, text=True, timeout=120,
+        user=user, group=user, extra_groups=[], cwd="/", env={"TMPDIR": "/tmp"}, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
