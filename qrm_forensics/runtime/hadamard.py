@@ -90,11 +90,23 @@ def signs(n: int) -> Signs:
     return np.asarray(np.kron(found, sylvester), np.int8)
 
 
-def multiply(x: Tensor, blocks: int = 1, *, transposed: bool = False) -> Tensor:
+def core(n: int) -> Tensor | None:
+    """The dense factor of order m of a product of size n, float32 [m, m]; None where m is 1, so that there is none.
+
+    Raises ValueError where a size has no known matrix.
+    """
+    import torch
+
+    m, _ = factors(n)
+    return torch.from_numpy(_core(m)).float() if m > 1 else None
+
+
+def multiply(x: Tensor, blocks: int = 1, *, transposed: bool = False, dense: Tensor | None = None) -> Tensor:
     """``x`` H / √n over the last axis (or over each of ``blocks`` equal parts of it); H is orthogonal so scaled.
 
-    O(n (m + log n)) instead of O(n²).  ``transposed``: by Hᵀ, the inverse.  Same shape and dtype; float16 and
-    bfloat16 are computed in float32.  Raises ValueError where a size has no known matrix.
+    O(n (m + log n)) instead of O(n²).  ``transposed``: by Hᵀ, the inverse.  ``dense``: :func:`core` of n on the device of ``x``;
+    without it every call copies it there.  Same shape and dtype; float16 and bfloat16 are computed in float32.
+    Raises ValueError where a size has no known matrix.
     """
     import torch
 
@@ -112,7 +124,7 @@ def multiply(x: Tensor, blocks: int = 1, *, transposed: bool = False) -> Tensor:
         length *= 2
         values = values.reshape(-1, m, power)
     if m > 1:
-        dense = torch.from_numpy(_core(m)).to(values.device, values.dtype)
+        dense = (torch.from_numpy(_core(m)) if dense is None else dense).to(values.device, values.dtype)
         # row vectors: (x H)_j = Σ_i x_i H_ij
         values = torch.einsum("rip,ij->rjp", values, dense.T if transposed else dense)
     return (values.reshape(x.shape) / n**0.5).to(x.dtype)
