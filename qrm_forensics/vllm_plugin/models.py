@@ -14,7 +14,7 @@ from vllm.model_executor.models.utils import PPMissingLayer
 from qrm_forensics.errors import InputError
 from qrm_forensics.runtime.rounding import fake_quantize
 from qrm_forensics.runtime.spec import CacheSpec
-from qrm_forensics.vllm_plugin.methods import CacheMethod, LinearMethod, SideTensors
+from qrm_forensics.vllm_plugin.methods import CacheMethod, LinearMethod, SideTensors, early_key_tensors
 from qrm_forensics.vllm_plugin.quantization import FUSED, QrmConfig
 
 _INTO = {part: fused for fused, parts in FUSED.items() for part in parts}
@@ -58,7 +58,7 @@ def execute(model: nn.Module, config: Any) -> None:
         if attention.values is not None or (attention.keys is not None and early is None):
             _took(block.attn, CacheMethod, f"the cache of decoder layer {number}")
         if early is not None and config.key_norm:
-            _round_normed(block.k_norm, early, config)
+            _round_normed(block.k_norm, block.qkv_proj, early, config)
         elif early is not None:
             _took(block.qkv_proj, LinearMethod, f"the keys of decoder layer {number}")
 
@@ -70,8 +70,8 @@ def _took(layer: nn.Module, kind: type, what: str) -> None:
         )
 
 
-def _round_normed(norm: nn.Module, spec: CacheSpec, config: QrmConfig) -> None:
-    side = SideTensors(norm, config.described.tensors, spec)
+def _round_normed(norm: nn.Module, qkv: nn.Module, spec: CacheSpec, config: QrmConfig) -> None:
+    side = SideTensors(norm, early_key_tensors(qkv, spec, config.described.tensors), 0, spec)
 
     def change(module: nn.Module, _arguments: Any, output: Tensor) -> Tensor:
         # [tokens, kv heads, head dim]; a static grid has a scale for every channel of every head

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from vllm.distributed import get_tensor_model_parallel_world_size
 from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.layers.linear import LinearBase, UnquantizedLinearMethod
 from vllm.model_executor.layers.quantization import register_quantization_config
@@ -101,15 +100,10 @@ class QrmConfig(QuantizationConfig):  # type: ignore[misc]
         return keys if keys is not None and keys.position == "before_rope" else None
 
     def get_quant_method(self, layer: nn.Module, prefix: str) -> QuantizeMethodBase | None:
-        """What a layer computes with.  Raises InputError under tensor parallelism."""
+        """What a layer computes with."""
         if not isinstance(layer, LinearBase | Attention):
             return None
         spec, tensors = self.described.spec, self.described.tensors
-        if get_tensor_model_parallel_world_size() > 1:
-            raise InputError(
-                f"{spec.recipe}: its transforms and grids go over whole rows, which tensor parallelism splits; use "
-                "tensor_parallel_size=1, with pipeline or data parallelism where one device is too small or too slow"
-            )
         within = _LAYER.match(prefix)
         if within is None:  # a head that vLLM puts on the model for another task
             return UnquantizedLinearMethod()

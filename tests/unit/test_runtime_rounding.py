@@ -102,6 +102,7 @@ def test_the_fast_product_is_the_matrix(n: int) -> None:
     assert m * power == n and power & (power - 1) == 0
     x = torch.randn(3, n, dtype=torch.float64, generator=torch.Generator().manual_seed(n))
     turned = hadamard.multiply(x)
+    assert torch.equal(hadamard.multiply(x, dense=hadamard.core(n)), turned)
     assert torch.allclose(hadamard.multiply(turned, transposed=True), x, atol=1e-10)
     assert torch.allclose(turned.norm(dim=-1), x.norm(dim=-1))
     if n <= 2240:

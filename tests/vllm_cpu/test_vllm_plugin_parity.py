@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from vllm_parity import CLOSE, Scored, compare, engine, save_family, scored
 from qrm_forensics.quantize import load_calibration, quantize
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.runtime.attach import load_model
+from qrm_forensics.runtime.spec import RuntimeSpec, read_runtime, write_runtime
+from qrm_forensics.weights import weights_hash
 
 Make = Callable[[str, str], Path]
 
@@ -80,18 +83,53 @@ def test_log_probabilities_are_those_of_transformers(family: str, recipe: str, m
     assert_parity(folder, texts, folder.parent / family)
 
 
-@pytest.mark.parametrize(
-    ("family", "recipe"),
-    [("qwen2", "quarot-w4a4kv4"), ("qwen2", "flatquant-w4a4kv4"), ("qwen3", "kvquant_star-kv4")],
-)
-def test_an_engine_in_a_process_of_its_own_is_taught_as_well(
-    family: str, recipe: str, make: Make, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_engine_in_a_process_of_its_own_is_taught_as_well(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """Started anew, not forked: what it knows it was taught through the entry point."""
     monkeypatch.setenv("VLLM_ENABLE_V1_MULTIPROCESSING", "1")
-    monkeypatch.setenv("VLLM_WORKER_MULTIPROCESSING_METHOD", "spawn")
-    folder = make(family, recipe)
+    monkeypatch.setenv("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
+    folder = make("qwen2", "flatquant-w4a4kv4")
     with engine(folder) as llm:
         assert type(llm.llm_engine.engine_core).__name__ != "InprocClient"
         texts = scored(llm)
+    assert_parity(folder, texts, folder.parent / "qwen2")
+
+
+#: Family, and the recipes of each layer's linears and caches.
+MIXTURES = [
+    ("qwen2", ("flatquant-w4a4kv4", "quarot-w4a4kv4"), ("flatquant-w4a4kv4", "kvquant_star-kv4+prebias")),
+    ("qwen3", ("mxfp4-w4a4kv4", "smoothquant-w8a8kv8"), ("kvquant_star-kv4", "quarot-w4a4kv4")),
+]
+
+
+@pytest.mark.parametrize(("family", "linears", "caches"), MIXTURES)
+def test_two_ranks_that_share_every_layer_compute_what_one_does(
+    family: str, linears: tuple[str, ...], caches: tuple[str, ...], make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tensor parallelism, in processes that were started anew.  Each layer is of another recipe, as starting takes longest."""
+    monkeypatch.setenv("VLLM_CPU_OMP_THREADS_BIND", "nobind")  # to bind them vLLM wants a NUMA node for each
+    folder = mixed([make(family, r) for r in linears], [make(family, r) for r in caches])
+    with engine(folder, tensor_parallel_size=2) as llm:
+        assert llm.llm_engine.vllm_config.parallel_config.tensor_parallel_size == 2
+        texts = scored(llm)
     assert_parity(folder, texts, folder.parent / family)
+
+
+def mixed(linears: list[Path], caches: list[Path]) -> Path:
+    """Weights that no recipe has touched; layer n computes with the linears and caches of the n-th checkpoints."""
+    family = linears[0].name.split("-")[0]
+    out = linears[0].parent / f"{family}-mixed"
+    shutil.copytree(linears[0].parent / family, out)
+    spec, tensors = RuntimeSpec("mixed", weights_hash=weights_hash(out)), {}
+    for layer, folders in enumerate(zip(linears, caches, strict=True)):
+        (given, side), (kept, more) = (read_runtime(folder) for folder in folders)
+        part = RuntimeSpec(
+            "part",
+            {name: linear for name, linear in given.linears.items() if name.startswith(f"model.layers.{layer}.")},
+            {layer: kept.attention[layer]},
+        )
+        assert part.linears
+        spec.linears.update(part.linears)
+        spec.attention.update(part.attention)
+        tensors |= {name: tensor for name, tensor in (side | more).items() if name in part.tensor_names()}
+    write_runtime(out, spec, tensors)
+    return out

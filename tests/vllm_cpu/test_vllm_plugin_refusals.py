@@ -7,10 +7,14 @@ import json
 import shutil
 from importlib.metadata import entry_points
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from quantize_helpers import responses, write_array
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 pytest.importorskip("vllm", reason="needs vllm; run make vllm-test")
 
@@ -19,7 +23,10 @@ from vllm_parity import engine, save_family
 from qrm_forensics.errors import InputError
 from qrm_forensics.quantize import load_calibration, quantize
 from qrm_forensics.recipes import Recipe
+from qrm_forensics.runtime.attach import change_input, round_cache
+from qrm_forensics.runtime.spec import CacheSpec, LinearSpec, Rounding, Transform
 from qrm_forensics.vllm_plugin import register
+from qrm_forensics.vllm_plugin.methods import SideTensors, early_key_tensors
 
 
 @pytest.fixture(scope="module")
@@ -106,9 +113,82 @@ def test_a_cache_is_not_rounded_twice(mxfp4: Path) -> None:
     refused(mxfp4, "kv_cache_dtype=fp8: this checkpoint rounds its own cache", kv_cache_dtype="fp8")
 
 
-def test_tensor_parallelism_is_refused(mxfp4: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qrm_forensics.vllm_plugin.quantization.get_tensor_model_parallel_world_size", lambda: 2)
-    refused(mxfp4, "use tensor_parallel_size=1")
+def test_a_rank_rounds_its_own_keys_and_refuses_groups_that_it_has_a_part_of() -> None:
+    """6 heads of 4 channels on 2 ranks, and 2 heads on 4 ranks, where two have the same head."""
+
+    def rank(number: int, ranks: int, heads: int) -> Any:
+        own, replicas = max(1, heads // ranks), max(1, ranks // heads)
+        return SimpleNamespace(
+            tp_rank=number,
+            tp_size=ranks,
+            head_size=4,
+            total_num_kv_heads=heads,
+            num_kv_heads=own,
+            num_kv_head_replicas=replicas,
+        )
+
+    def first(number: int, ranks: int, heads: int) -> list[float]:
+        tensors = {"s": torch.arange(4.0 * heads), "z": torch.zeros(4 * heads), "other": torch.ones(3)}
+        found = early_key_tensors(rank(number, ranks, heads), static, tensors)
+        assert found["other"] is tensors["other"] and found["z"].shape == found["s"].shape
+        return [float(found["s"][0]), float(found["s"][-1])]
+
+    static = CacheSpec(Rounding(static=True, tensors={"scale": "s", "zero": "z"}), "before_rope")
+    assert [first(n, 2, 6) for n in range(2)] == [[0, 11], [12, 23]]
+    assert [first(n, 4, 2) for n in range(4)] == [[0, 3], [0, 3], [4, 7], [4, 7]]
+    assert first(0, 1, 6) == [0, 23]
+    for group, ranks, fits in (
+        (-1, 1, True),
+        (4, 2, True),
+        (12, 2, True),
+        (24, 2, False),
+        (-1, 2, False),
+        (8, 2, False),
+    ):
+        fitted = CacheSpec(Rounding(group=group), "before_rope")
+        if fits:
+            early_key_tensors(rank(0, ranks, 6), fitted, {})
+            continue
+        with pytest.raises(InputError, match=r"groups of \d+ values across heads, and a rank has 12"):
+            early_key_tensors(rank(0, ranks, 6), fitted, {})
+
+
+class Devices(TorchDispatchMode):
+    """Where the tensors are that pass through."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[str] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.seen |= {leaf.device.type for leaf in tree_leaves((args, kwargs, made)) if isinstance(leaf, torch.Tensor)}
+        return made
+
+
+def test_nothing_is_copied_to_the_device_while_the_model_runs() -> None:
+    """A CUDA graph cannot take in a copy.  Here the device is "meta", and each tensor that is not there would be seen."""
+    width, head, rows = 12 * 16, 20, 3  # Hadamard matrices with a dense factor
+    transforms = (Transform("hadamard", blocks=2), Transform("kronecker", tensors={"left": "a", "right": "b"}))
+    linear = LinearSpec(transforms, Rounding(bits=4, tensors={"clip_low": "c", "clip_high": "c"}))
+    cache = CacheSpec(Rounding(kind="mxfp4", group=4), transform=Transform("hadamard"))
+    tensors = {"a": torch.eye(12), "b": torch.eye(16), "c": torch.ones(1)}
+    layer = torch.nn.Module()
+    with torch.device("meta"):
+        ours, theirs = (
+            SideTensors(layer, tensors, width, linear),
+            SideTensors(other := torch.nn.Module(), {}, head, cache),
+        )
+        x, heads = torch.empty(rows, width), torch.empty(rows, 2, head)
+    assert {tuple(b.shape) for b in layer.buffers()} == {(12, 12), (16, 16), (1,)} and len(list(layer.buffers())) == 4
+    assert [tuple(b.shape) for b in other.buffers()] == [(20, 20)]
+    with Devices() as found:
+        change_input(x, linear, ours.of(layer))
+        round_cache(heads, cache, theirs.of(other))
+    assert found.seen == {"meta"}
+    with Devices() as found:  # the matrices are what it is about
+        round_cache(heads, cache, {})
+    assert "cpu" in found.seen
 
 
 def test_a_layer_that_vllm_does_not_ask_about_is_noticed(mxfp4: Path, monkeypatch: pytest.MonkeyPatch) -> None:
