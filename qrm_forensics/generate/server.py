@@ -153,7 +153,7 @@ def _served(connection: Connection, wanted: str | None) -> Served:
     """The model to ask.  A server without ``/models`` is taken at its word where ``wanted`` is given."""
     url = connection.base_url
     try:
-        listed = connection.submit(connection.ask("/models", retries=2)).result()
+        listed = connection.submit(connection.ask("/models", at_most=2)).result()
     except GaveUp as error:
         raise EnvironmentMissing(
             f"no server answers at {url}: {error}; start it, or set base_url to where it is"

@@ -126,13 +126,13 @@ class Connection:
     def hidden(self, text: str) -> str:
         return self._key.hide(text) if self._key is not None else text
 
-    async def ask(self, path: str, body: Mapping[str, Any] | None = None, *, retries: int | None = None) -> Any:
-        """The JSON value that the server answers: POST of ``body``, or GET without one.
+    async def ask(self, path: str, body: Mapping[str, Any] | None = None, *, at_most: int | None = None) -> Any:
+        """The JSON value that the server answers: POST of ``body``, or GET without one.  ``at_most``: as many retries, where more are allowed.
 
         Raises Rejected (this request will not be answered), GaveUp (no usable answer after all attempts), or
         InputError where no request at all would be answered: the key is wrong, or the address or model is.
         """
-        attempts = 1 + (self._retries if retries is None else retries)
+        attempts = 1 + (self._retries if at_most is None else min(at_most, self._retries))
         for attempt in range(attempts):
             try:
                 return await self._once(path, body)

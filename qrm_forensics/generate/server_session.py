@@ -192,7 +192,7 @@ class ServerSession:
     def _refuse_silence(self, held: Mapping[int, Trace]) -> None:
         """The last requests failed: theirs is an error trace only if the server is still there."""
         try:
-            self._connection.submit(self._connection.ask("/models", retries=1)).result()
+            self._connection.submit(self._connection.ask("/models", at_most=1)).result()
         except GaveUp:
             raise self._gone(held) from None
         except (Rejected, InputError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -218,6 +219,15 @@ def test_a_server_that_refuses_every_request_ends_the_run(fake: Fake) -> None:
     with pytest.raises(InputError, match=r"the first [45] requests all failed.*max_model_len"):
         ask(fake, [request(str(i)) for i in range(50)])
     assert len(fake.seen) < 10
+
+
+@pytest.mark.parametrize(("retries", "attempts"), [(0, 1), (1, 2), (5, 3)])
+def test_the_list_of_models_is_asked_for_as_often_as_is_said(fake: Fake, retries: int, attempts: int) -> None:
+    fake.models = problem(503, "starting")
+    said = f" ({attempts} attempts)" if attempts > 1 else ""
+    with pytest.raises(EnvironmentMissing, match=re.escape(f"answered 503: starting{said}; start it")):
+        ask(fake, [], retries=retries)
+    assert len(fake.headers) == attempts
 
 
 @pytest.mark.parametrize(
