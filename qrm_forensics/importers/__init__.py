@@ -19,6 +19,7 @@ import pyarrow as pa
 from qrm_forensics import __version__
 from qrm_forensics.benchmarks.json_records import refuse_pointer
 from qrm_forensics.errors import InputError
+from qrm_forensics.importers.files import below, broken_parquet
 from qrm_forensics.importers.imported import Imported, ImportedCell
 from qrm_forensics.importers.provides import Provides, missing
 from qrm_forensics.records import KEY_FIELDS, TRACE_KEY, RunInfo
@@ -74,6 +75,11 @@ def detect_format(paths: Sequence[Path]) -> str:
     for name in FORMATS:
         if all(load_format(name).detect(path) for path in paths):
             return name
+    for file in (file for path in paths for file in below(path)):
+        if (why := broken_parquet(file)) is not None:
+            raise InputError(
+                f"{file}: is a Parquet file that is cut off or damaged ({why}); make, download or copy it again"
+            )
     beside = (
         "give the files of responses by themselves if others lie beside them, or "
         if any(p.is_dir() for p in paths)

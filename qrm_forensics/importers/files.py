@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 from qrm_forensics.benchmarks.json_records import refuse_pointer
 from qrm_forensics.errors import InputError
 
@@ -15,6 +18,7 @@ from qrm_forensics.errors import InputError
 MAX_BYTES = 2 << 30
 #: As much of a file is looked at to recognize its format.
 HEAD = 1 << 20
+_PARQUET = b"PAR1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,23 @@ def head_of(path: Path, size: int = HEAD) -> bytes:
             return handle.read(size)
     except OSError:
         return b""
+
+
+def broken_parquet(path: Path) -> str | None:
+    """Why a file that is called or begins as a Parquet file cannot be read as one; None where it can, or is none."""
+    if path.suffix != ".parquet" and head_of(path, len(_PARQUET)) != _PARQUET:
+        return None
+    try:
+        pq.read_schema(path)
+    except OSError as error:
+        return error.strerror or one_line(error)
+    except pa.ArrowException as error:
+        return one_line(error)
+    return None
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
 
 
 def bytes_of(path: Path) -> bytes:

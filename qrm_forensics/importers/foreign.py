@@ -88,6 +88,7 @@ def checkpoint_of(model: str, file: Path, where: str) -> tuple[Checkpoint, int |
 
 
 _FOLDER = "<model>-<recipe>-tp<n>-seed<seed>, such as QwQ-32B-awq-w4g128-tp1-seed42"
+_TWICE = f"give only one of them, or put runs with different seeds into folders {_FOLDER}"
 
 
 def assemble(
@@ -97,12 +98,13 @@ def assemble(
     problems: Path | None = None,
     sizes: Mapping[str, int] | None = None,
     notices: Sequence[str] = (),
+    twice: str | None = None,
 ) -> Imported:
     """Answers as a run.
 
     ``files``: ``source_file`` -> SHA-256.  ``problems``: problem file or folder of them.  ``sizes``: benchmark -> number of
     its problems where the tool tells it; without a problem file a benchmark is known as a whole where all of them were answered.
-    Raises InputError.
+    ``twice``: what to do about a sample that is there twice.  Raises InputError.
     """
     read = [_checked(answer) for answer in answers]
     benchmarks = sorted({a.benchmark for a in read})
@@ -132,7 +134,7 @@ def assemble(
         if key in taken:
             raise InputError(
                 f"{answer.where}: answers problem {problem_id} again for {variant}, sample {sample} and seed {answer.seed}, as "
-                f"{taken[key].where} does; give only one of them, or put runs with different seeds into folders {_FOLDER}"
+                f"{taken[key].where} does; {twice or _TWICE}"
             )
         taken[key] = answer
         cell = cells.setdefault((variant, answer.benchmark), ImportedCell(variant, answer.benchmark, [], []))

@@ -44,6 +44,10 @@ _FINISH = {
 }
 #: Inspect's letters for correct, partial, incorrect, no answer (``value_to_float``).
 _GRADES = {"C": 1.0, "P": 0.5, "I": 0.0, "N": 0.0}
+_TWICE = (
+    "give only one of the logs (that of 'inspect eval-retry' repeats the samples that it took over), or evaluate once more "
+    "with another --seed"
+)
 _SAMPLE = re.compile(r"samples/.+\.json", re.DOTALL)
 #: An attachment that stands for a longer text.
 _ATTACHED = "attachment://"
@@ -64,7 +68,8 @@ def _is_log(path: Path) -> bool:
 
 def read(paths: Path | Sequence[Path], problems: Path | None = None) -> Imported:
     """Read logs, or folders of them; ``problems`` is a problem file or a folder of them.  Raises InputError."""
-    sources = files.find(paths, lambda p: p.suffix in (".eval", ".json") and _is_log(p), "log of Inspect")
+    # What is called .eval and is no archive is broken, and not to be passed over.
+    sources = files.find(paths, lambda p: p.suffix == ".eval" or (p.suffix == ".json" and _is_log(p)), "log of Inspect")
     answers: list[Answer] = []
     hashes: dict[str, str] = {}
     sizes: dict[str, int] = {}
@@ -89,7 +94,7 @@ def read(paths: Path | Sequence[Path], problems: Path | None = None) -> Imported
         if log.size is not None:
             sizes[own[0].answer.benchmark] = log.size
         answers += [one.answer for one in own]
-    return assemble(answers, hashes, problems=problems, sizes=sizes, notices=notices)
+    return assemble(answers, hashes, problems=problems, sizes=sizes, notices=notices, twice=_TWICE)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,11 @@ def detect(path: Path) -> bool:
     return bool(found) and all(_has_groups(p) for p in found)
 
 
+def _is_wanted(path: Path) -> bool:
+    """Details; a broken file as well, which must not be passed over."""
+    return path.suffix == ".parquet" and (_has_groups(path) or files.broken_parquet(path) is not None)
+
+
 def _has_groups(path: Path) -> bool:
     try:
         return set(_GROUPS) <= set(pq.read_schema(path).names)
@@ -78,7 +83,7 @@ def _has_groups(path: Path) -> bool:
 
 def read(paths: Path | Sequence[Path], problems: Path | None = None) -> Imported:
     """Read details files, or folders of them; ``problems`` is a problem file or a folder of them.  Raises InputError."""
-    sources = files.find(paths, lambda p: p.suffix == ".parquet" and _has_groups(p), "details_*.parquet of lighteval")
+    sources = files.find(paths, _is_wanted, "details_*.parquet of lighteval")
     answers: list[Answer] = []
     hashes: dict[str, str] = {}
     notices: list[str] = []
@@ -179,7 +184,9 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: is not a Parquet file ({_one_line(error)}); download or copy it again") from None
+        raise InputError(
+            f"{path}: is no whole Parquet file, but cut off or damaged ({files.one_line(error)}); download or copy it again"
+        ) from None
     with file:
         leaves = [file.schema.column(i).path for i in range(len(file.schema))]
         columns = [leaf for leaf in leaves if _is_read(leaf)]
@@ -201,16 +208,12 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
                 for row in batch.to_pylist():
                     yield {group: row.get(group) or {} for group in _GROUPS}
         except pa.ArrowException as error:
-            raise InputError(f"{path}: cannot be read ({_one_line(error)}); download or copy it again") from None
+            raise InputError(f"{path}: cannot be read ({files.one_line(error)}); download or copy it again") from None
 
 
 def _is_read(leaf: str) -> bool:
     group, _, rest = leaf.partition(".")
     return group == "metric" or rest.partition(".")[0] in _READ.get(group, ())
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
 
 
 def _model_of_folders(path: Path) -> str:

@@ -132,9 +132,11 @@ def test_lighteval_rows_that_are_broken_or_of_another_kind(tmp_path: Path) -> No
     with pytest.raises(InputError, match="no responses, only log-likelihoods; import details of generative"):
         lighteval.read(file)
     file.write_bytes(file.read_bytes()[:-20])
-    with pytest.raises(InputError, match="not in a known format"):
+    with pytest.raises(InputError, match="is a Parquet file that is cut off or damaged"):
         detect_format([file])
-    with pytest.raises(InputError, match=r"is not a Parquet file .*download or copy it again"):
+    with pytest.raises(
+        InputError, match=r"is no whole Parquet file, but cut off or damaged .*download or copy it again"
+    ):
         lighteval.read(file)
 
 
@@ -355,3 +357,25 @@ def test_archives_with_several_frames_and_bombs(tmp_path: Path, monkeypatch: pyt
     (tmp_path / "half.eval").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(InputError, match="is not a ZIP archive, or is cut off"):
         inspect_log.read(tmp_path / "half.eval")
+
+
+def test_half_a_parquet_file_is_called_so_and_never_passed_over(tmp_path: Path) -> None:
+    folder = copied(tmp_path, "lighteval")
+    broken = only(folder, "details_tiny_math|0*")
+    broken.write_bytes(broken.read_bytes()[:1000])
+    said = r"details_tiny_math\|0_.*is a Parquet file that is cut off or damaged .*download or copy it again"
+    for given in (folder, broken):
+        with pytest.raises(InputError, match=said):
+            detect_format([given])
+        with pytest.raises(InputError, match=r"is no whole Parquet file, but cut off or damaged .*download or copy it"):
+            lighteval.read(given)
+
+
+def test_a_log_of_inspect_that_is_there_twice_or_is_no_archive(tmp_path: Path) -> None:
+    folder = copied(tmp_path, "inspect")
+    shutil.copy(folder / "tiny.eval", folder / "again.eval")
+    with pytest.raises(InputError, match=r"answers problem .* again .*; give only one of the logs .*another --seed$"):
+        inspect_log.read(folder)
+    (folder / "again.eval").write_bytes(b"<html>")
+    with pytest.raises(InputError, match=r"again.eval: is not a ZIP archive"):
+        inspect_log.read(folder)
