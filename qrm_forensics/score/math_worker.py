@@ -1,7 +1,7 @@
 """The process that runs math-verify on hostile text.  Started as a script; never imported by the scorer.
 
-It stands alone (no package import), so that it starts fast and needs no ``__main__``
-guard in the caller's script.  Before it reads anything it gives up what it does not
+It stands alone but for the file ``worker_process`` (no package import), so that it starts fast and needs no
+``__main__`` guard in the caller's script.  Before it reads anything it gives up what it does not
 need: memory beyond ``--memory``, core dumps, writing files and starting processes.
 One JSON request per line on standard input, one JSON reply per line on standard
 output.  Its time limit is the parent's SIGKILL; a CPU limit per request is the
@@ -14,14 +14,11 @@ numbers; 5 decimal places).
 
 from __future__ import annotations
 
-import argparse
 import functools
 import itertools
-import json
-import logging
-import os
 import re
-import sys
+import runpy
+from pathlib import Path
 from typing import Any
 
 FLOAT_ROUNDING = 5
@@ -35,33 +32,6 @@ APART = 1e-4
 
 #: No more of an answer is sent back.
 MAX_ANSWER = 1000
-
-
-def limit(name: str, value: int) -> None:
-    """Lower one soft and hard resource limit, where the platform has it."""
-    import resource
-
-    which = getattr(resource, name, None)
-    if which is None:
-        return
-    _, hard = resource.getrlimit(which)
-    allowed = value if hard == resource.RLIM_INFINITY else min(value, hard)
-    try:
-        resource.setrlimit(which, (allowed, allowed))
-    except (ValueError, OSError):  # macOS refuses some of them; the parent's SIGKILL remains
-        return
-
-
-def allow_cpu(seconds: int) -> None:
-    """Let this process use ``seconds`` more CPU seconds; beyond them the kernel ends it."""
-    import resource
-
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    soft = int(usage.ru_utime + usage.ru_stime) + 1 + seconds
-    _, hard = resource.getrlimit(resource.RLIMIT_CPU)
-    if hard != resource.RLIM_INFINITY:
-        soft = min(soft, hard)
-    resource.setrlimit(resource.RLIMIT_CPU, (soft, hard))
 
 
 @functools.lru_cache(maxsize=1)
@@ -286,39 +256,13 @@ def judge(request: dict[str, Any]) -> dict[str, Any]:
     return {"equal": lenient, "exact": exact, "answer": (strings[0] if strings else str(found[0]))[:MAX_ANSWER]}
 
 
-def main() -> None:
-    options = argparse.ArgumentParser()
-    options.add_argument("--memory", type=int, required=True)
-    options.add_argument("--cpu", type=int, required=True)
-    given = options.parse_args()
-
-    replies = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # whatever a library prints must not mix with the replies
-    limit("RLIMIT_AS", given.memory)
-    limit("RLIMIT_CORE", 0)
-    logging.disable(logging.CRITICAL)
+def warm_up() -> None:
     parse_in_two_stages()
     read_numerals_directly()
-    parse_gold("1")  # imports and the grammar's tables, before any time is counted
-    limit("RLIMIT_FSIZE", 0)
-    limit("RLIMIT_NPROC", 0)
-
-    def reply(message: dict[str, Any]) -> None:
-        replies.write(json.dumps(message) + "\n")
-        replies.flush()
-
-    reply({"ready": True})
-    for line in sys.stdin:
-        allow_cpu(given.cpu)
-        try:
-            reply(judge(json.loads(line)))
-        except MemoryError:
-            reply({"error": "out of memory"})
-            return
-        except Exception as error:
-            # Library code on hostile text: whatever it raises is an answer that could not be judged.
-            reply({"error": f"math-verify failed with {type(error).__name__}"})
+    parse_gold("1")  # imports and the grammar's tables
 
 
 if __name__ == "__main__":
-    main()
+    # By its path: ``python -P`` finds no module beside this one.
+    shared = runpy.run_path(str(Path(__file__).with_name("worker_process.py")))
+    shared["serve"](judge, "math-verify", warm_up, grown=False)

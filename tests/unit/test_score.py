@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from qrm_forensics.errors import InputError
 from qrm_forensics.records import Finish, Kind, Problem, Status, Trace, Verdict
-from qrm_forensics.score import POLICIES, Grader, equivalent, score, scorer_version
+from qrm_forensics.score import POLICIES, Grader, equivalent, score, scorer_version, workers
 from qrm_forensics.score.shield import refusal
 from qrm_forensics.score.workers import Judgement, WorkerPool
 
@@ -300,3 +302,11 @@ def test_refused(answer: str) -> None:
 )
 def test_not_refused(answer: str) -> None:
     assert refusal(answer) is None
+
+
+@pytest.mark.parametrize("script", ["math_worker.py", "lighteval_worker.py", "worker_process.py"])
+def test_what_runs_in_another_environment_imports_nothing_of_ours(script: str) -> None:
+    tree = ast.parse(Path(workers.__file__).with_name(script).read_text("utf-8"))
+    names = [n.module or "." for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
+    names += [a.name for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names]
+    assert names and not [name for name in names if name.startswith(("qrm_forensics", "."))]
