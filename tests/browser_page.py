@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+#: Seconds for what takes milliseconds, however busy the machine is.
+PATIENCE = 90.0
 CHROMIUM = next((p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None)
 
 
@@ -23,15 +25,24 @@ class Opened:
     requests: list[str] = field(default_factory=list)
     dialogs: list[str] = field(default_factory=list)
 
-    def wait(self, expression: str, seconds: float = 10) -> None:
-        """Until the expression is true; asked from outside, because the page forbids what would ask inside."""
-        end = time.monotonic() + seconds
-        while not self.page.evaluate(expression):
-            assert time.monotonic() < end, expression
-            self.page.wait_for_timeout(40)
+    def wait(self, expression: str) -> None:
+        wait(self.page, expression)
 
     def quiet(self) -> bool:
         return self.console == [] and self.dialogs == [] and self.requests == []
+
+
+def wait(page: Any, expression: str) -> None:
+    """Until the expression is true; asked from outside, because the page forbids what would ask inside."""
+    end = time.monotonic() + PATIENCE
+    while not page.evaluate(expression):
+        assert time.monotonic() < end, expression
+        page.wait_for_timeout(40)
+
+
+def complaint(message: Any) -> list[str]:
+    """What a message in the console says; nothing of the browser's hints on its own work, which come with the load of the machine."""
+    return [] if message.type == "verbose" else [f"{message.type}: {message.text}"]
 
 
 @contextmanager
@@ -50,6 +61,7 @@ def chromium() -> Iterator[Any]:
 def open_page(browser: Any, report: Path, hash: str = "", **options: Any) -> Opened:
     """The report at this hash, its script started."""
     context = browser.new_context(**({"viewport": {"width": 1280, "height": 900}} | options))
+    context.set_default_timeout(1000 * PATIENCE)
     opened = Opened(context.new_page())
 
     def refuse(route: Any) -> None:
@@ -58,7 +70,7 @@ def open_page(browser: Any, report: Path, hash: str = "", **options: Any) -> Ope
 
     opened.page.route("http://**/*", refuse)
     opened.page.route("https://**/*", refuse)
-    opened.page.on("console", lambda m: opened.console.append(f"{m.type}: {m.text}"))
+    opened.page.on("console", lambda m: opened.console.extend(complaint(m)))
     opened.page.on("pageerror", lambda e: opened.console.append(f"error: {e}"))
     opened.page.on("dialog", lambda d: (opened.dialogs.append(d.message), d.dismiss()))
     opened.page.goto(report.as_uri() + hash)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_page import PATIENCE
 from report_sample import sample_context
 
 from qrm_forensics.report.i18n import Texts
@@ -54,6 +55,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
         arguments = ["--no-sandbox"] if hasattr(os, "geteuid") and os.geteuid() == 0 else []
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
         opened = browser.new_page()
+        opened.set_default_timeout(1000 * PATIENCE)
         opened.goto(Path(folder / "report.html").as_uri())
         opened.wait_for_selector("html[data-ready]", state="attached")
         for language in ("ko", "en", "zh"):  # a language is made when it is first looked at

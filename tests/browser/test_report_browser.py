@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+from browser_page import PATIENCE, complaint, wait
 from report_sample import BENCHMARK, HOSTILE, W3, sample_context
 
 from qrm_forensics.report.render import render
@@ -40,7 +42,8 @@ class Opened:
         self.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
         self.page.evaluate("document.querySelectorAll('.plot').forEach((p) => p.scrollIntoView())")
         waiting = "[...document.querySelectorAll('.plot')].filter((p) => p.offsetParent && p.dataset.state !== 'drawn')"
-        for _ in range(20):
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end:
             self.page.evaluate(f"{waiting}.forEach((p) => p.scrollIntoView({{ behavior: 'instant' }}))")
             self.page.wait_for_timeout(100)
             if self.page.evaluate(f"{waiting}.length") == 0:
@@ -67,8 +70,9 @@ def browser() -> Iterator[Any]:
 
 def _open(browser: Any, report: Path, **options: Any) -> Opened:
     context = browser.new_context(offline=True, **({"viewport": {"width": 1280, "height": 900}} | options))
+    context.set_default_timeout(1000 * PATIENCE)
     opened = Opened(context.new_page())
-    opened.page.on("console", lambda m: opened.console.append(f"{m.type}: {m.text}"))
+    opened.page.on("console", lambda m: opened.console.extend(complaint(m)))
     opened.page.on("pageerror", lambda e: opened.console.append(f"error: {e}"))
     opened.page.on("request", lambda r: opened.requests.append(r.url))
     opened.page.on("dialog", lambda d: (opened.dialogs.append(d.message), d.dismiss()))
@@ -126,11 +130,11 @@ def test_language_switch_keeps_the_place(opened: Opened) -> None:
     assert page.evaluate("document.documentElement.lang") == "ko"
     page.goto(page.url + f"#ko:cases/{BENCHMARK}")
     page.click("label[for=lang-en]")
-    page.wait_for_function("document.documentElement.lang === 'en'")
+    wait(page, "document.documentElement.lang === 'en'")
     assert page.locator(".page[lang=en]").is_visible()
     assert not page.locator(".page[lang=ko]").is_visible()
     assert "failure report" in page.title()
-    assert f"#en:cases/{BENCHMARK}" in page.url
+    assert f"#en:cases/{BENCHMARK}" in page.evaluate("location.href")
     opened.draw_all()
     assert opened.console == []
 
@@ -146,11 +150,11 @@ def test_dark_and_light(browser: Any, report: Path) -> None:
     ground = "getComputedStyle(document.body).backgroundColor"
     dark = opened.page.evaluate(ground)
     opened.draw_all()
-    ink = "getComputedStyle(document.querySelector('.page[lang=ko] .plot .xtick text')).fill"
-    before = opened.page.evaluate(ink)
+    text = "document.querySelector('.page[lang=ko] .plot .xtick text')"
+    before = opened.page.evaluate(f"getComputedStyle({text}).fill")
     opened.page.click("[data-theme-set=light]")
     assert opened.page.evaluate(ground) == "rgb(255, 255, 255)" != dark
-    opened.page.wait_for_function(f"{ink} !== {before!r}")
+    wait(opened.page, f"{text} !== null && getComputedStyle({text}).fill !== {before!r}")
     assert opened.quiet(), opened.console
     opened.page.context.close()
 
@@ -162,7 +166,7 @@ def test_a_number_opens_its_evidence(opened: Opened) -> None:
     assert f"paired/{BENCHMARK}/{W3}/difference" in card.inner_text()
     assert "Tango" in card.inner_text()
     page.keyboard.press("Escape")
-    assert card.count() == 0
+    card.wait_for(state="detached")
     assert page.evaluate("document.activeElement.className") == "num"
 
 

@@ -130,6 +130,7 @@ def test_a_hostile_address_does_nothing(browser: Any, report: Path, hash: str) -
 
 def test_keys_work_but_not_while_typing(opened: Opened) -> None:
     page = opened.page
+    page.locator(f"{OVERVIEW} input[type=search]").wait_for()  # a table gets its tools when it comes near
     page.evaluate(
         "QRM.keys.add('j', { en: 'Next', ko: '다음', zh: '下一个' }, () => { window.pressed = (window.pressed ?? 0) + 1; })"
     )
@@ -143,7 +144,7 @@ def test_keys_work_but_not_while_typing(opened: Opened) -> None:
         assert page.evaluate("document.activeElement === document.body || !!document.activeElement.closest('#help')")
     page.keyboard.press("j")
     page.keyboard.press("Escape")
-    assert not help.is_visible()
+    help.wait_for(state="hidden")
     page.keyboard.press("/")
     page.keyboard.type("j?")
     assert page.locator(f"{OVERVIEW} input[type=search]").input_value() == "j?"
@@ -229,6 +230,7 @@ def test_axe_finds_nothing_serious(browser: Any, report: Path, scheme: str, widt
     page.evaluate("QRM.page().querySelectorAll('details').forEach((d) => { d.open = true; })")
     page.evaluate("QRM.page().querySelectorAll('table, .plot').forEach((e) => e.scrollIntoView())")
     page.wait_for_timeout(150)
+    opened.wait("![...document.querySelectorAll('.plot')].some((p) => p.dataset.state === 'drawing')")
     run("document")
     if width == 1440:
         page.keyboard.press("?")
@@ -236,6 +238,7 @@ def test_axe_finds_nothing_serious(browser: Any, report: Path, scheme: str, widt
     else:
         page.evaluate("scrollTo(0, 0)")
         page.locator(f".page[lang={language}] .verdict a.num").first.click()
+        page.locator(".evidence-card").wait_for()
         run("'.evidence-card'")
     assert found == []
     page.context.close()
