@@ -132,6 +132,32 @@ class RowGroup:
     bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class ForcedFile:
+    """What was written for the model in the responses of a cell: ``rows`` by key, whether or not the response is stored.
+
+    ``at``: key -> number of its line (from 1).  ``damaged``: number of a line and what is wrong with it, in the order of the
+    file.  ``lines``: how many there are, 0 where the file is not there.
+    """
+
+    path: Path
+    rows: dict[Key, dict[str, Any]]
+    at: dict[Key, int]
+    damaged: tuple[tuple[int, str], ...]
+    lines: int
+
+
+def _forced_key(row: Any) -> Key:
+    """The key of a row.  Raises TypeError, ValueError or KeyError for what is no such row."""
+    for start, end in row["spans"]:
+        if not (isinstance(start, int) and isinstance(end, int) and 0 <= start < end):
+            raise ValueError(f"spans: {row['spans']!r}")
+    key = (row["problem_id"], row["sample"], row["seed"])
+    if not (isinstance(key[0], str) and isinstance(key[1], int) and isinstance(key[2], int)):
+        raise ValueError(f"key: {key!r}")
+    return key
+
+
 def read_row_group(group: RowGroup, columns: Sequence[str]) -> pa.Table:
     """Some columns of the traces of a row group, with the types of traces.  Raises StoreError."""
     try:
@@ -352,22 +378,40 @@ class Store:
     def forced_rows(self, variant: str, benchmark: str) -> list[dict[str, Any]]:
         """What was written for the model, one row per trace that is there; none where nothing was to be forced.
 
-        A response that a killed process had not stored is made again, so the last row of a key counts.
+        Raises StoreError for a damaged line; :meth:`forced` goes on without it.
+        """
+        found = self.forced(variant, benchmark)
+        if found.damaged:
+            line, why = found.damaged[0]
+            raise StoreError(f"{found.path}: line {line} is damaged ({why}); delete that line")
+        return [found.rows[key] for key in self.trace_keys(variant, benchmark) if key in found.rows]
+
+    def forced(self, variant: str, benchmark: str) -> ForcedFile:
+        """The same with what cannot be read.
+
+        A response that a killed process had not stored is made again, so the last row of a key counts, and a line without an end
+        is no damage: its response was not stored either.
         """
         path = self._cell(variant, benchmark) / _FORCED
-        if not path.is_file():
-            return []
         rows: dict[Key, dict[str, Any]] = {}
-        with path.open("rb") as handle:
-            for number, line in enumerate(handle, 1):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    row = json.loads(line)
-                    rows[row["problem_id"], row["sample"], row["seed"]] = row
-                except (ValueError, KeyError, TypeError) as error:
-                    raise StoreError(f"{path}: line {number} is damaged ({error}); delete that line") from error
-        return [rows[key] for key in self.trace_keys(variant, benchmark) if key in rows]
+        at: dict[Key, int] = {}
+        damaged: list[tuple[int, str]] = []
+        lines = 0
+        if path.is_file():
+            with path.open("rb") as handle:
+                for number, line in enumerate(handle, 1):
+                    if not line.endswith(b"\n"):
+                        break
+                    lines = number
+                    try:
+                        row = json.loads(line)
+                        key = _forced_key(row)
+                        rows[key], at[key] = row, number
+                    except KeyError as error:
+                        damaged.append((number, f"no {error}"))
+                    except (ValueError, TypeError, RecursionError) as error:
+                        damaged.append((number, f"{error}"))
+        return ForcedFile(path, rows, at, tuple(damaged), lines)
 
     def trace_keys(self, variant: str, benchmark: str) -> list[Key]:
         """Keys of the traces that are there, as often as they are there."""

@@ -36,6 +36,8 @@ class Said:
     marks: Mapping[str, list[tuple[int, int]]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     surprisal: list[int] | None = None
+    #: Where the record of what was written for the model is damaged.
+    lost: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,13 @@ def looping(copies: int = 176) -> Said:
 
 def plain(n: int) -> str:
     return f"{START}So 3 + 4 = {n}.\n</think>\nThe answer is \\(\\boxed{{{n}}}\\)."
+
+
+#: "Wait" and the end of the thinking were written for the model.
+FORCED = Said(
+    plain(7).replace("So 3", "Wait, so 3"),
+    marks={"forced": [(len(START), len(START) + 4), (len(START) + 19, len(START) + 28)]},
+)
 
 
 def asked() -> list[Asked]:
@@ -89,7 +98,7 @@ def asked() -> list[Asked]:
             },
             subject="Geometry",
         ),
-        Asked("idx-5", {BASE: Said(None, "unscored", None, None), W3: Said(plain(7))}, subject=None, level=None),
+        Asked("idx-5", {BASE: Said(None, "unscored", None, None), W4: Said(plain(7), lost="x/forced.jsonl:3"), W3: FORCED}, subject=None, level=None),
         *(Asked(f"idx-{i}", {v: Said(plain(7)) for v in VARIANTS}, level="3") for i in range(6, 40)),
     ]  # fmt: skip
 
@@ -99,7 +108,12 @@ def reader_of(problems: list[Asked], *, pack_bytes: int = 64 << 10) -> Reader:
     for problem in problems:
         cells, entries = [], []
         for variant, said in problem.said.items():
-            known = {"finish": "stop", "answers": [[said.answer, "boxed", None]] * 2, "surprisal": said.surprisal}
+            known = {
+                "finish": "stop",
+                "answers": [[said.answer, "boxed", None]] * 2,
+                "surprisal": said.surprisal,
+                "forced_lost": said.lost,
+            }
             entries.append(response_entry(said.text, marks=said.marks, facts=said.facts, known=known))
             cells.append(
                 ReaderCell(

@@ -88,6 +88,7 @@ def as_dict(found: Case) -> dict[str, Any]:
                 "answer": r.figures.get("answer"),
                 "outcome": r.figures.get("outcome"),
                 "events": [{"kind": e.kind, "char": e.char} for e in r.events],
+                "forced": None if r.forced is None else [{"start": a, "end": b} for a, b in r.forced],
                 "loops": [{"start": s.start, "end": s.end, "unit": s.unit, "repeats": s.repeats} for s in r.loops],
                 "text": r.trace.text,
             }

@@ -18,10 +18,13 @@ GLYPHS = {
     "false_equation": "≠",
     "loop_onset": "∞",
     "gibberish": "※",
+    "forced": "✎",
     "limit": "┃",
 }
 #: Characters of an answer that are shown.
 ANSWER = 60
+#: Texts written for the model that are listed.
+FORCED = 4
 
 
 def facts(case: Case) -> list[tuple[str, list[str]]]:
@@ -34,12 +37,18 @@ def facts(case: Case) -> list[tuple[str, list[str]]]:
         "ended": [t.text(f"finish.{r.finish}") for r in case.responses],
         "length": [_length(r, t) for r in case.responses],
         "first_right": [_at(r, "first_correct_char", t) for r in case.responses],
+        "forced": [_forced(r, t) for r in case.responses],
         "changes": [_count(r.figures.get("answer_changes"), t) for r in case.responses],
         "loop": [_loop(r, t) for r in case.responses],
         "equations": [_equations(r, t) for r in case.responses],
     }
     rows += [(t.text(f"notebook.{name}"), cells) for name, cells in made.items()]
     return [(label, cells) for label, cells in rows if any(cell != ABSENT for cell in cells)]
+
+
+def foldable(case: Case) -> int:
+    """Characters that all responses begin with, as far as every one of them is the model's own."""
+    return min([case.shared(), *(start for r in case.responses for start, _ in r.forced or ())])
 
 
 def event_text(kind: str, texts: Texts) -> str:
@@ -106,6 +115,18 @@ def _length(r: Response, t: Texts) -> str:
 def _at(r: Response, column: str, t: Texts) -> str:
     at = r.figures.get(column)
     return ABSENT if at is None or not r.text else t.text("notebook.at", share=share(at / len(r.text), t))
+
+
+def _forced(r: Response, t: Texts) -> str:
+    if r.forced is None:
+        return t.text("notebook.forced_lost", place=r.forced_at) if r.text else ABSENT
+    told = [
+        t.text("notebook.forced_at", text=f"“{r.text[a:b].strip()}”", share=share(a / len(r.text), t))
+        for a, b in r.forced[:FORCED]
+    ]
+    if len(r.forced) > FORCED:
+        told.append(t.text("notebook.forced_more", n=len(r.forced) - FORCED))
+    return ", ".join(told) or ABSENT
 
 
 def _loop(r: Response, t: Texts) -> str:

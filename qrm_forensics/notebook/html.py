@@ -9,7 +9,16 @@ from markupsafe import Markup
 
 from qrm_forensics.notebook.case import Case
 from qrm_forensics.notebook.courses import COURSES, Course
-from qrm_forensics.notebook.facts import GLYPHS, drawn_events, event_text, facts, folded_text, kinds_of, share
+from qrm_forensics.notebook.facts import (
+    GLYPHS,
+    drawn_events,
+    event_text,
+    facts,
+    foldable,
+    folded_text,
+    kinds_of,
+    share,
+)
 from qrm_forensics.notebook.figures import title
 from qrm_forensics.notebook.response import Response
 from qrm_forensics.notebook.run import Run
@@ -209,7 +218,7 @@ def _parting(case: Case) -> Markup:
 
 def _side_by_side(case: Case) -> Markup:
     t = case.texts
-    common = case.shared()
+    common = foldable(case)
     if common < LEAST_SHARED:
         common = 0
     shared = Markup("")

@@ -51,6 +51,10 @@ class Response:
     figures: Mapping[str, Any]
     vocabulary: Vocabulary
     texts: Texts
+    #: Ranges of ``text`` that were written for the model (thinking budgets); None where that is not known.
+    forced: tuple[tuple[int, int], ...] | None = ()
+    #: ``file:line`` where that should stand.
+    forced_at: str = ""
 
     @property
     def variant(self) -> str:
@@ -100,8 +104,9 @@ class Response:
 
     @cached_property
     def marks(self) -> tuple[Mark, ...]:
-        """What the metrics point at: false equations, statements of the correct answer, gibberish, loops."""
-        found = [
+        """What is not the model's, and what the metrics point at: false equations, statements of the correct answer, gibberish, loops."""
+        found = [Mark("forced", start, end) for start, end in self.forced or ()]
+        found += [
             Mark(kind, span["start"], span["end"])
             for column, kind in MARKS.items()
             for span in self.figures.get(column) or ()
@@ -130,10 +135,13 @@ class Response:
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
-        """The timeline: first right answer, changes of the answer, final answer, first slip, loop onset, limit."""
+        """The timeline: first right answer, changes of the answer, final answer, first slip, loop onset, what was written for
+        the model, limit.
+        """
         length = len(self.text)
         places = [(kind, self.figures.get(column)) for column, kind in EVENTS.items()]
         places += [("answer_change", s.start) for s in self.stated if s.changed]
+        places += [("forced", start) for start, _ in self.forced or ()]
         if self.cut:
             places.append(("limit", length))
         made = [Event(kind, int(at), min(1.0, at / length)) for kind, at in places if at is not None and length]

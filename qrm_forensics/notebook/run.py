@@ -22,6 +22,7 @@ from qrm_forensics.notebook.response import Response
 from qrm_forensics.notebook.vocabulary import Vocabulary, vocabulary_of
 from qrm_forensics.records import TRACE_SCHEMA, Problem, Trace, Variant, from_row
 from qrm_forensics.report.i18n import Texts
+from qrm_forensics.report.thinking import forced_texts
 from qrm_forensics.store import Store, newest_run, read_row_group
 
 if TYPE_CHECKING:
@@ -233,9 +234,11 @@ class Run:
         return list(dict.fromkeys(wanted))
 
     def _response(self, problem: Problem, variant: str, key: tuple[int, int], figures: dict[str, Any]) -> Response:
-        return Response(
-            self._trace(variant, problem, key), problem, figures, self._vocabulary(variant), texts=self.texts
-        )
+        trace = self._trace(variant, problem, key)
+        written = forced_texts(self.store, variant, problem.benchmark)
+        forced = written.spans(trace.key, trace.text or "")
+        place = written.place(trace.key) if forced is None else ""
+        return Response(trace, problem, figures, self._vocabulary(variant), self.texts, forced, place)
 
     def _trace(self, variant: str, problem: Problem, key: tuple[int, int]) -> Trace:
         """One stored trace; only the row group that holds it is read whole."""

@@ -29,6 +29,7 @@ STYLE = """
 .qrm .text { white-space: pre-wrap; overflow-wrap: anywhere; font-family: var(--mono); font-size: 12px; line-height: 1.5; max-height: 34em; overflow: auto; border: 1px solid var(--line); border-radius: 4px; padding: .6em .8em; }
 .qrm mark { color: inherit; background: none; } .qrm mark.loop { background: rgb(213 94 0 / 15%); }
 .qrm mark.correct { background: rgb(0 158 115 / 25%); } .qrm mark.false_equation { background: rgb(230 159 0 / 30%); text-decoration: underline wavy #b07a00; }
+.qrm mark.forced { background: repeating-linear-gradient(135deg, rgb(128 135 147 / 14%) 0 3px, rgb(128 135 147 / 45%) 3px 4px); outline: 1px dashed var(--soft); }
 .qrm mark.gibberish { background: rgb(204 121 167 / 30%); }
 .qrm details { display: inline; } .qrm details > summary { display: inline; cursor: pointer; color: var(--soft); border: 1px dashed #d55e00; border-radius: 3px; padding: 0 .4em; font-family: var(--jp-ui-font-family, system-ui, sans-serif); }
 .qrm details.shared { display: block; margin: .3em 0; } .qrm details.shared > summary { border-color: var(--line); }

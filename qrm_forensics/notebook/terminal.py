@@ -16,7 +16,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from qrm_forensics.notebook.facts import GLYPHS, event_text, facts, folded_text, kinds_of
+from qrm_forensics.notebook.facts import GLYPHS, event_text, facts, foldable, folded_text, kinds_of
 from qrm_forensics.report.folding import Part, Segment
 from qrm_forensics.report.visible import clip, shown_text
 
@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 LEAST_COLUMN = 36
 #: Characters of each response that are shown before and after what is left out, unless all of it is asked for.
 HEAD, TAIL = 1500, 800
-_STYLES = {"correct": "green", "false_equation": "yellow underline", "gibberish": "magenta", "loop": "red"}
+_STYLES = {
+    "forced": "bold reverse",
+    "correct": "green",
+    "false_equation": "yellow underline",
+    "gibberish": "magenta",
+    "loop": "red",
+}
 _EVENT_STYLES = {"first_correct": "green", "limit": "red", "loop_onset": "red", "false_equation": "yellow"}
 _FILL, _LOOP = "─", "═"
 _WIDTH = 100
@@ -161,7 +167,7 @@ def _responses(case: Case, width: int, whole: bool) -> list[RenderableType]:
     from qrm_forensics.notebook.html import LEAST_SHARED, after
 
     t = case.texts
-    common = case.shared()
+    common = foldable(case)
     made: list[RenderableType] = [Text(t.text("notebook.responses"), style="bold")]
     if common >= LEAST_SHARED:
         made.append(Text(t.text("notebook.shared", n=common), style="dim"))
@@ -198,7 +204,9 @@ def _text(r: Response, segments: Sequence[Segment], offset: int, whole: bool) ->
         else:
             for piece, kind, _ in pieces(s.text, s.start + offset, marks):
                 style = _STYLES.get(kind or "", _STYLES["loop"] if s.part is Part.LOOP else "")
-                drawn.append(shown_text(piece), style=style)
+                # told apart without colours too, as it is not the model's
+                told = f"{GLYPHS['forced']}⟦{shown_text(piece)}⟧" if kind == "forced" else shown_text(piece)
+                drawn.append(told, style=style)
     return drawn
 
 

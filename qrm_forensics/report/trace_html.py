@@ -16,7 +16,7 @@ LEAST_SHOWN, MOST_SHOWN = 160, 400
 #: What would be folded is shown where it is shorter.
 LEAST_FOLDED = 120
 #: Kinds of marks, the one that is drawn where several cover the same character first.
-KINDS = ("false_equation", "correct", "gibberish")
+KINDS = ("forced", "false_equation", "correct", "gibberish")
 
 
 def pieces(text: str, offset: int, marks: Sequence[Mark]) -> Iterator[tuple[str, str | None, int | None]]:

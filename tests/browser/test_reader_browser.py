@@ -360,3 +360,21 @@ def test_names_of_problems_lead_to_their_responses(at: Any) -> None:
     p.page.keyboard.press("Escape")
     assert p.page.locator(".reader").is_hidden()
     assert p.page.locator(".page[lang=en] .case h4").first.is_visible()
+
+
+def test_what_was_written_for_the_model_is_marked(at: Any) -> None:
+    p = at(f"#ko:reader?problem=idx-5&show={W4},{W3}&facts=1")
+    p.page.wait_for_selector(".r-pane")
+    assert "".join(p.pane(W3).locator("mark.m-forced").all_text_contents()) == "Wait\n</think>"
+    assert "모델이 쓰지 않음" in p.pane(W3).locator("mark.m-forced").first.get_attribute("title")
+    assert p.page.locator(".r-legend .m-forced").count() == 1
+    assert p.page.locator(".r-shared").inner_text().count(str(len(START))) == 1  # folded up to the first of them
+    row = p.page.locator(".r-facts tr", has_text="대신 써넣은 위치")
+    assert "forced.jsonl:3" in row.inner_text()
+    assert row.locator("code").all_inner_texts() == ["Wait", "</think>"]
+    for place in (len(START), len(START) + 19, len(START)):  # from the last one on to the first
+        p.page.keyboard.press("w")
+        p.wait(f"document.querySelector('.r-pane.active .r-where').textContent.includes('{place}번째 글자')")
+    assert "forced.jsonl:3" in p.pane(W4).locator(".r-lost").inner_text()
+    p.open("idx-7")
+    assert p.page.locator(".r-legend .m-forced").count() == 0

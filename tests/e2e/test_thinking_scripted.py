@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import base64
+import gzip
+import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from qrm_forensics import builtin, pipeline
+from qrm_forensics.cli.case import as_dict
 from qrm_forensics.errors import InputError
 from qrm_forensics.generate import get_generator
 from qrm_forensics.generate.traces import text_trace
-from qrm_forensics.recipes import Recipe, Sampling
+from qrm_forensics.notebook import open_run
+from qrm_forensics.recipes import Recipe, Sampling, Thinking
 from qrm_forensics.records import Finish, Request, Trace
 from qrm_forensics.report.context import build_context
 from qrm_forensics.report.evidence import evidence
+from qrm_forensics.report.i18n import Texts
+from qrm_forensics.report.model import Claim, ReportContext, Sentence
+from qrm_forensics.report.sections.thinking import _answer, _Point
 from qrm_forensics.store import Store
 from qrm_forensics.study import BenchmarkSpec, Study
 
@@ -120,6 +130,101 @@ def test_the_report_is_about_free_thinking_and_has_one_section_on_budgets(run: S
     forced = evidence(run, by_id[f"{name}/forced"])
     assert len(forced) == 6 and (forced["forced"] == 1).all() and (forced["closed_by"] == "model").all()
     assert context.reader is not None and set(context.reader.variants) == {v.id for v in run.variants}
+
+
+def responses_of(context: ReportContext, variant: str) -> list[dict[str, Any]]:
+    """What the reader holds of a variant's responses, in the order of the problems."""
+    reader = context.reader
+    assert reader is not None
+    packs = [json.loads(gzip.decompress(base64.b64decode(p.data))) for p in reader.packs]
+    at = reader.variants.index(variant)
+    return [
+        packs[row.pack][row.place]["responses"][i]
+        for row in reader.rows
+        for i, cell in enumerate(row.cells)
+        if cell.variant == at
+    ]
+
+
+def test_what_is_not_the_models_is_marked_where_responses_are_read(run: Store) -> None:
+    context = build_context(run)
+    for variant, forced in (("bf16@suppress-16", "\n</think>"), ("bf16@extend-1", "Wait")):
+        for response in responses_of(context, variant):
+            start, end = response["marks"]["forced"]
+            assert response["text"][start:end] == forced
+    assert not any("forced" in r.get("marks", {}) or "forced_lost" in r for r in responses_of(context, "bf16"))
+
+    case = open_run(run.root, language="ko").case(f"{builtin.BENCHMARK}/{run.problem_table()['id'][0].as_py()}")
+    extended = case.trace("bf16@extend-1")
+    assert [(e.kind, extended.text[e.char : e.char + 4]) for e in extended.events if e.kind == "forced"] == [
+        ("forced", "Wait")
+    ]
+    assert "✎⟦Wait⟧" in repr(case) and "“Wait”" in repr(case)
+    assert '<mark class="forced" title="모델이 쓴 것이 아니라' in case._repr_html_()
+    assert "✎" not in repr(case.trace("bf16"))
+    assert as_dict(case)["responses"][0]["forced"] == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "line", "lacking"),
+    [
+        (lambda lines: [*lines[:2], "{oops\n", *lines[3:]], 3, 1),
+        (lambda lines: [*lines[:2], lines[2].replace('"spans"', '"span"'), *lines[3:]], 3, 1),
+        (lambda lines: [*lines[:-1], lines[-1][:20]], 6, 1),
+        (lambda lines: [], 1, 6),
+    ],
+)
+def test_a_damaged_record_is_named_and_is_no_zero(
+    run: Store, tmp_path: Path, damage: Any, line: int, lacking: int
+) -> None:
+    root = shutil.copytree(run.root, tmp_path / "run")
+    store = Store(root)
+    file = store.forced("bf16@extend-1", builtin.BENCHMARK).path
+    file.write_text("".join(damage(file.read_text("utf-8").splitlines(keepends=True))), encoding="utf-8")
+    context = build_context(store)
+    (section,) = [s for s in context.sections if s.name == "thinking"]
+    (notice,) = [n for n in section.notes if n.key == "thinking.damaged"]
+    where = f"{file.relative_to(root).as_posix()}:{line}"
+    assert notice.slots == {"n": str(lacking), "places": where} and notice.severity == "warning"
+    for language in ("en", "ko", "zh"):
+        assert where in Texts.of(language).sentence(notice)
+    row = next(r for r in section.tables[0].rows if (r[0], r[1]) == ("bf16", "extend-1"))
+    if lacking == 6:
+        assert row[6] == Sentence("thinking.unknown")
+    else:
+        assert isinstance(row[6], Claim) and row[6].denominator == 6 - lacking
+    lost = [r for r in responses_of(context, "bf16@extend-1") if "forced_lost" in r]
+    assert [r["forced_lost"] for r in lost] == [where] * lacking and not any(
+        "forced" in r.get("marks", {}) for r in lost
+    )
+    case = open_run(root).case(lost_problem(store), variants=["bf16@extend-1"])
+    assert case.responses[0].forced is None and where in "".join(repr(case).split())
+
+
+def lost_problem(store: Store) -> str:
+    """The first problem whose response under extend-1 has no record."""
+    found = store.forced("bf16@extend-1", builtin.BENCHMARK).rows
+    return next(k[0] for k in store.trace_keys("bf16@extend-1", builtin.BENCHMARK) if k not in found)
+
+
+def test_budgets_that_make_no_difference_are_no_range(run: Store) -> None:
+    context = build_context(run)
+    (section,) = [s for s in context.sections if s.name == "thinking"]
+    assert [a.key for a in section.answer] == ["thinking.answer", "thinking.answer"]  # 0 % to 100 %
+    rows = [r for r in section.tables[0].rows if r[0] == "bf16"]
+    claims = {str(r[1]): r[3] for r in rows}
+
+    def point(mode: str, like: str) -> _Point:
+        claim = claims[like]
+        assert isinstance(claim, Claim)
+        return _Point(f"bf16@{mode}", "bf16", Thinking.parse(mode), claim, None, None, None, None)
+
+    free = _Point("bf16", "bf16", Thinking(), point("extend-1", "free").accuracy, None, None, None, None)
+    equal = _answer([free, point("suppress-16", "extend-1"), point("extend-1", "extend-1")])
+    one = _answer([free, point("extend-1", "extend-1")])
+    assert (equal.key, one.key) == ("thinking.answer_all_equal", "thinking.answer_one_budget")
+    assert Texts.of("en").sentence(equal).endswith("and 100.0% under every budget.")
+    assert Texts.of("ko").sentence(one).endswith("예산 extend-1에서는 100.0%입니다.")
 
 
 def test_a_study_without_budgets_keeps_its_hash_and_one_with_them_has_another() -> None:

@@ -20,6 +20,7 @@ from qrm_forensics.report.keys import MARKS
 from qrm_forensics.report.reader.entries import binned, response_entry
 from qrm_forensics.report.reader.model import Reader, ReaderCell, ReaderRow
 from qrm_forensics.report.reader.packing import Packer
+from qrm_forensics.report.thinking import forced_texts
 from qrm_forensics.report.visible import clip
 from qrm_forensics.store import RowGroup, read_row_group
 
@@ -73,6 +74,7 @@ def build_reader(
     for data in run.benchmarks.values():
         responses = _by_row(data)
         symptoms = [c for c in data.frame.columns if c.startswith("symptom_")]
+        forced = {v: forced_texts(run.store, v, data.name) for v in data.variants}
         for window in _windows(run, data, responses, sizes, window_bytes):
             texts = _texts(run, data, {key for row in window for key in _keys(data, row, responses[row])})
             for row in window:
@@ -83,6 +85,8 @@ def build_reader(
                     key = (variant, data.name, problem_id, sample, seed)
                     read = texts.get(key, _Text(None, None, None))
                     found = _facts(values, facts, run.flags)
+                    own = (problem_id, sample, seed)
+                    written = forced[variant].spans(own, read.text or "")
                     known = {
                         "finish": str(values["finish"]),
                         "error": read.error,
@@ -90,8 +94,12 @@ def build_reader(
                         "answers": [[_said(values.get(f"answer:{p}")), *judged.of(key, p)] for p in run.policies],
                         "symptoms": [c.removeprefix("symptom_") for c in symptoms if values[c] == 1],
                         "surprisal": read.surprisal,
+                        "forced_lost": forced[variant].place(own)
+                        if written is None and read.text is not None
+                        else None,
                     }
-                    entries.append(response_entry(read.text, marks=marks.of(key), facts=found, known=known))
+                    spans = marks.of(key) | ({"forced": list(written)} if written else {})
+                    entries.append(response_entry(read.text, marks=spans, facts=found, known=known))
                     cells.append(_cell(run, variants.index(variant), values, read))
                 pack, place = packer.add(
                     {"question": problem.question, "gold": shown_gold(problem), "responses": entries}

@@ -9,10 +9,11 @@ is an object with these keys, those without a value left out:
 ``answers``      one per policy: ``[answer or null, rule that found it or null, note or null]``
 ``facts``        measured column -> value
 ``symptoms``     names of the symptoms that were found
-``marks``        kind -> flat list of starts and ends
+``marks``        kind -> flat list of starts and ends; ``forced`` is what was written for the model
 ``loops``        ``[start, end, copies or null]`` per loop, in the order of the text
 ``folds``        ``[start, end, number of the loop]``: what a reader hides at first
 ``think_end``    where the last ``</think>`` ends
+``forced_lost``  ``file:line`` of the damaged record of what was written for the model, where it is
 ``surprisal``    mean surprisal in hundredths of a nat, per equal share of the tokens, from the first to the last
 ===============  ================================================================================
 

@@ -20,7 +20,7 @@ from qrm_forensics.report.pairs import compare
 from qrm_forensics.report.sections.material import Material
 from qrm_forensics.report.sections.model import Chart, Column, Look, Part, Section, Series, Table, Value
 from qrm_forensics.report.sections.quantities import TOKENS, centre
-from qrm_forensics.report.thinking import forced_table, is_free
+from qrm_forensics.report.thinking import damage_notice, forced_table, is_free
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,8 @@ def build(material: Material) -> Iterable[Section]:
             continue
         points = [p for v in shown if (p := _point(material, run, data, v, forced)) is not None]
         if points:
-            yield _section(run, data, points)
+            lost = damage_notice(run.store, [(v, data.name) for v in data.variants])
+            yield _section(run, data, points, lost)
 
 
 def _point(material: Material, run: RunData, data: BenchmarkData, variant: str, forced: pd.DataFrame) -> _Point | None:
@@ -107,7 +108,7 @@ def _difference(
     return material.add(with_interval(claim, result.interval, result.interval_method))
 
 
-def _section(run: RunData, data: BenchmarkData, points: list[_Point]) -> Section:
+def _section(run: RunData, data: BenchmarkData, points: list[_Point], lost: Sentence | None) -> Section:
     by_base: dict[str, list[_Point]] = {}
     for point in points:
         by_base.setdefault(point.base, []).append(point)
@@ -124,7 +125,7 @@ def _section(run: RunData, data: BenchmarkData, points: list[_Point]) -> Section
         Column("forced", Sentence("thinking.forced"), "fraction"),
     )
     rows: tuple[tuple[Value, ...], ...] = tuple(
-        (p.base, str(p.mode), p.tokens, p.accuracy, p.from_free, p.from_baseline, p.forced)
+        (p.base, str(p.mode), p.tokens, p.accuracy, p.from_free, p.from_baseline, _forced(p))
         for own in lines.values()
         for p in own
     )
@@ -137,11 +138,19 @@ def _section(run: RunData, data: BenchmarkData, points: list[_Point]) -> Section
         charts=(_curve(drawn),) if drawn else (),
         tables=(Table("thinking", columns, rows, Sentence("thinking.caption", {"policy": run.policy})),),
         notes=(
+            *((lost,) if lost is not None else ()),
             Sentence("thinking.modes"),
             Sentence("thinking.apart"),
             *((Sentence("budget.same_column"),) if pseudo else ()),
         ),
     )
+
+
+def _forced(point: _Point) -> Value:
+    """How many responses have forced text; without a budget that is no question, and without a record no zero."""
+    if point.forced is not None or point.mode.kind == "free":
+        return point.forced
+    return Sentence("thinking.unknown")
 
 
 def _answer(own: list[_Point]) -> Sentence:
@@ -152,15 +161,17 @@ def _answer(own: list[_Point]) -> Sentence:
         return Sentence("thinking.answer_one", {"variant": own[0].variant, "accuracy": own[0].accuracy})
     low = min(budgets, key=lambda p: (float(p.accuracy.value or 0), p.x))
     high = max(budgets, key=lambda p: (float(p.accuracy.value or 0), -p.x))
-    slots: dict[str, Claim | str] = {
-        "variant": free.variant,
-        "accuracy": free.accuracy,
-        "low": low.accuracy,
+    slots: dict[str, Claim | str] = {"variant": free.variant, "accuracy": free.accuracy, "low": low.accuracy}
+    if len(budgets) == 1:
+        return Sentence("thinking.answer_one_budget", {**slots, "low_mode": str(low.mode)})
+    if low.accuracy.value == high.accuracy.value:
+        return Sentence("thinking.answer_all_equal", slots)
+    ends: dict[str, Claim | str] = {
         "low_mode": str(low.mode),
         "high": high.accuracy,
         "high_mode": str(high.mode),
     }
-    return Sentence("thinking.answer", slots)
+    return Sentence("thinking.answer", slots | ends)
 
 
 def _curve(lines: dict[str, list[_Point]]) -> Chart:

@@ -3,7 +3,7 @@
 (() => {
   if (!QRM.reader) return;
   const { places, formulas, markerPattern, cut, holder, once } = QRM.reader;
-  const MARKS = ["loop", "correct", "false_equation", "gibberish", "marker"]; // in the order of the legend
+  const MARKS = ["forced", "loop", "correct", "false_equation", "gibberish", "marker"]; // in the order of the legend
   const MOST = 100000; // markers that are marked; a megabyte of nothing else would be more
   const FIRST = 3000; // units that an opened fold shows before it folds the rest again
   const LAST = 1200;

@@ -38,6 +38,11 @@
       return [...places.slice(0, STATED).map(([a]) => make("button", { type: "button", class: "r-go", onclick: () => p.go(a) }, number(p.doc.places.points(a)))), ...(places.length > STATED ? [say("more", { n: number(places.length - STATED) })] : []), ...(places.length ? [] : ["–"])];
     }, (p) => p.doc.marks.correct.length);
     put(say("loops_at"), say("mark_title.loop"), (p) => (p.doc.loops.length ? p.doc.loops.slice(0, STATED).map((l) => make("small", {}, make("button", { type: "button", class: "r-go", onclick: () => p.go(l.start) }, number(p.doc.places.points(l.start)) + "–" + number(p.doc.places.points(l.end))), l.repeats ? " ×" + number(l.repeats, 1) : "")) : ["–"]), (p) => p.doc.loops.length);
+    if (panes.some((p) => p.doc.marks.forced.length || p.doc.response.forced_lost)) put(say("forced_at"), say("mark_title.forced"), (p) => {
+      const places = p.doc.marks.forced;
+      if (p.doc.response.forced_lost) return make("small", {}, say("forced_lost", { place: shown(p.doc.response.forced_lost) }));
+      return places.length ? [...places.slice(0, STATED).map(([a, b]) => make("small", {}, make("button", { type: "button", class: "r-go", onclick: () => p.go(a) }, number(p.doc.places.points(a))), " ", make("code", { dir: "auto" }, shown(p.doc.text.slice(a, b).trim())))), ...(places.length > STATED ? [say("more", { n: number(places.length - STATED) })] : [])] : ["–"];
+    }, (p) => p.doc.marks.forced.length);
     for (const name of data.facts) {
       if (panes.every((p) => p.doc.facts[name] === undefined)) continue;
       put(named(data.labels, "column", name), data.labels[document.documentElement.lang]?.definition?.[name] ?? null, (p) => value(data, p, name), (p) => p.doc.facts[name] ?? null);

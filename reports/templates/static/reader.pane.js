@@ -20,7 +20,7 @@
       const drawn = {};
       if (hits.length) drawn.find = hits;
       if (doc.parts !== null && doc.parts < doc.text.length) drawn.parts = [[doc.parts, doc.parts + 1]];
-      for (const kind of ["false_equation", "correct", "gibberish", "marker", "loop"]) if (!hidden.has(kind)) drawn[kind] = doc.marks[kind];
+      for (const kind of ["forced", "false_equation", "correct", "gibberish", "marker", "loop"]) if (!hidden.has(kind)) drawn[kind] = doc.marks[kind];
       return drawn;
     };
 
@@ -199,6 +199,11 @@
       if (!hidden.has("false_equation")) {
         pen.fillStyle = colour("--warning");
         for (const [a] of doc.marks.false_equation) { const t = y(a); pen.beginPath(); pen.moveTo(width, t - 3); pen.lineTo(width, t + 3); pen.lineTo(width - 6, t); pen.fill(); }
+      }
+      if (!hidden.has("forced")) {
+        pen.strokeStyle = colour("--ink");
+        pen.lineWidth = 1.5;
+        for (const [a] of doc.marks.forced) { const t = Math.min(height - 4, Math.max(4, y(a))); pen.beginPath(); pen.moveTo(29, t - 3.5); pen.lineTo(33, t); pen.lineTo(29, t + 3.5); pen.lineTo(25, t); pen.closePath(); pen.stroke(); }
       }
       if (doc.parts !== null) { pen.fillStyle = colour("--accent"); pen.fillRect(0, y(doc.parts) - 1, width, 2); }
       for (const [a] of hits) { pen.fillStyle = colour("--ink"); pen.fillRect(width - 3, y(a), 3, 1.5); }

@@ -192,9 +192,10 @@
       let target = parent;
       const kinds = [...new Set(active.map(([kind]) => kind))];
       if (kinds.length) {
-        const first = active.find(([kind, start, , span]) => start === a && span[0] >= from && tag[kind]);
+        const begun = active.filter(([kind, start, , span]) => start === a && span[0] >= from && tag[kind]).map(([kind]) => kind);
+        const first = begun.includes("forced") && begun[0] !== "forced" ? [begun[0], "forced"] : begun.slice(0, 1); // whose words they are is said always
         target = make("mark", { class: "m " + kinds.map((k) => "m-" + k).join(" "), title: kinds.map((k) => tag[k] ?? "").filter(Boolean).join(" · ") || null });
-        if (first && first[0] !== "marker") target.dataset.tag = tag[first[0]];
+        if (first.length && first[0] !== "marker") target.dataset.tag = first.map((kind) => tag[kind]).join(" · ");
         parent.append(target);
       }
       const formula = math.find((f) => f[0] <= a && f[1] >= b);

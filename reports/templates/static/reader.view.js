@@ -132,7 +132,7 @@
   const legend = () => {
     const hidden = wantedMarks();
     const sum = (kind) => now.panes.reduce((n, p) => n + p.doc.marks[kind].length, 0);
-    return make("div", { class: "r-legend", role: "group", "aria-label": say("legend") }, ...MARKS.map((kind) => make("button", {
+    return make("div", { class: "r-legend", role: "group", "aria-label": say("legend") }, ...MARKS.filter((kind) => kind !== "forced" || sum(kind)).map((kind) => make("button", {
       type: "button", class: "r-mark", "aria-pressed": String(!hidden.has(kind)), disabled: !sum(kind), title: say("mark_title." + kind), onclick: () => {
         if (!hidden.delete(kind)) hidden.add(kind);
         state.update({ hide: [...hidden].join(",") || null, at: here() });
@@ -149,21 +149,26 @@
 
   const paneHead = (p) => {
     const { cell, response } = p.doc;
-    const jump = (key, label, target) => tool(make("span", {}, say(label), make("kbd", { "aria-hidden": "true" }, key)), { key, disabled: target === null }, () => { focus(p); p.go(target); });
+    const jump = (key, label) => tool(make("span", {}, say(label), make("kbd", { "aria-hidden": "true" }, key)), { key, disabled: target(p, key) === null }, () => { focus(p); jumpTo(key); });
     p.where = make("p", { class: "r-where", "aria-live": "off" });
     const judged = data.policies.map((policy, i) => (cell.status[i] ? make("span", { class: "r-verdict s-" + cell.status[i] }, named(data.labels, "policy", policy) + ": " + named(data.labels, "status", cell.status[i]), ...(response.answers?.[i]?.[0] ? [" ", make("code", { dir: "auto" }, shown(String(response.answers[i][0]).slice(0, 60)))] : [])) : null));
     return make("header", { class: "r-pane-head" },
       make("div", { class: "r-row" }, make("strong", { class: "name" }, shown(p.name)), ...judged.filter(Boolean), cell.outcome ? make("span", { class: "chip", title: named(data.labels, "outcome_definition", cell.outcome) }, named(data.labels, "outcome", cell.outcome)) : null,
         make("span", { class: "meta" }, [named(data.labels, "finish", response.finish), cell.words === null ? null : say("words", { n: number(cell.words) }), p.doc.facts.n_tokens === undefined ? null : say("tokens", { n: number(p.doc.facts.n_tokens) })].filter(Boolean).join(" · "))),
       make("div", { class: "r-row" }, p.where, make("span", { class: "r-jumps", role: "group", "aria-label": say("jump") },
-        jump("d", "jump.parts", p.doc.parts), jump("r", "jump.right", target(p, "r")), jump("l", "jump.loop", target(p, "l")), jump("e", "jump.end", p.doc.text.length ? p.doc.text.length : null),
-        tool(say("copy"), {}, (event) => QRM.copyLink(event.currentTarget, p.doc.text)))));
+        jump("d", "jump.parts"), jump("r", "jump.right"), jump("l", "jump.loop"), p.doc.marks.forced.length ? jump("w", "jump.forced") : null, jump("e", "jump.end"),
+        tool(say("copy"), {}, (event) => QRM.copyLink(event.currentTarget, p.doc.text)))),
+      response.forced_lost ? make("p", { class: "r-lost", role: "note" }, say("forced_lost", { place: shown(response.forced_lost) })) : null);
   };
   const target = (p, key) => {
     const { doc } = p;
     if (key === "d") return doc.parts;
     if (key === "r") return doc.fact("first_correct_char") ?? doc.marks.correct[0]?.[0] ?? null;
     if (key === "l") return doc.fact("loop_onset_char") ?? doc.marks.loop[0]?.[0] ?? null;
+    if (key === "w") { // the next one, and after the last the first again
+      const at = p.position();
+      return (doc.marks.forced.find(([a]) => a > at || (a === at && p.jumped !== a)) ?? doc.marks.forced[0])?.[0] ?? null;
+    }
     return doc.text.length || null;
   };
   const say_where = (p, at) => {
@@ -203,7 +208,7 @@
     const on = shownVariants(row);
     const docs = on.map((v) => { const cell = row.by.get(v); return ready(held.responses[cell.i], cell, data); });
     const texts = docs.map((d) => d.text);
-    now.common = sharedStart(texts);
+    now.common = Math.min(sharedStart(texts), ...docs.map((d) => d.marks.forced[0]?.[0] ?? Infinity)); // what is not the model's is not folded
     const folded = docs.length > 1 && now.common >= LEAST_SHARED && state.get("prefix") !== "1";
     now.shared = folded ? now.common : 0;
     const first = docs[0];
@@ -285,6 +290,7 @@
     const p = now?.active;
     const at = p ? target(p, key) : null;
     if (at === null) { if (p) QRM.announce(say("no_target")); return; }
+    p.jumped = at;
     leap(p, at);
   };
   /** Go there, and bring the pane itself into the window where panes stand below each other. */
@@ -324,7 +330,7 @@
     add("k", "previous", () => (now ? move(-1) : table.step(-1)));
     add("Enter", "open", (event) => { if (!now && !event.target.closest?.("a, button, summary")) table.open(); else event.target.click?.(); });
     add("/", "find", () => (now ? root.querySelector(".r-find").focus() : table.focus()));
-    for (const [key, label] of [["d", "parts"], ["r", "right"], ["l", "loop"], ["e", "end"]]) add(key, label, () => jumpTo(key));
+    for (const [key, label] of [["d", "parts"], ["r", "right"], ["l", "loop"], ["w", "forced"], ["e", "end"]]) add(key, label, () => jumpTo(key));
     add("n", "mark", () => nextMark(1));
     add("N", "mark_back", () => nextMark(-1));
     add("f", "facts", () => { if (now) flip("facts"); });
