@@ -28,6 +28,26 @@ INDEX = "model.safetensors.index.json"
 _SIDE_SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken"}
 _SIDE_NAMES = ("LICENSE", "NOTICE")
 _CHUNK = 1 << 22
+#: Element types as safetensors and torch call them, in the order of safetensors' own writer, which puts the last ones first in a file.
+_DTYPES = {
+    "BOOL": "bool",
+    "U8": "uint8",
+    "I8": "int8",
+    "F8_E5M2": "float8_e5m2",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E8M0": "float8_e8m0fnu",
+    "I16": "int16",
+    "U16": "uint16",
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "I32": "int32",
+    "U32": "uint32",
+    "F32": "float32",
+    "C64": "complex64",
+    "F64": "float64",
+    "I64": "int64",
+    "U64": "uint64",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +160,11 @@ def _header(file: Path) -> Iterator[tuple[str, TensorEntry]]:
         yield name, entry
 
 
+def tensor_entries(file: Path) -> dict[str, TensorEntry]:
+    """Where the tensors of one safetensors file lie, by name; raises InputError where the file is not whole."""
+    return dict(_header(file))
+
+
 def content_hash(folder: Path) -> str:
     """What a checkpoint computes with: :func:`weights_hash`, and where it has one its runtime description too."""
     weights = weights_hash(folder)
@@ -163,16 +188,62 @@ def weights_hash(folder: Path) -> str:
     digest = hashlib.sha256()
     for name, entry in sorted(entries.items()):
         digest.update(json.dumps([name, entry.dtype, entry.shape], ensure_ascii=True).encode())
-        with entry.file.open("rb") as stream:
-            stream.seek(entry.start)
-            left = entry.stop - entry.start
-            while left:
-                part = stream.read(min(left, _CHUNK))
-                if not part:
-                    raise InputError(f"{entry.file}: ends before the tensor {name} does; fetch it again")
-                digest.update(part)
-                left -= len(part)
+        for part in _parts(name, entry):
+            digest.update(part)
     return digest.hexdigest()
+
+
+def _parts(name: str, entry: TensorEntry) -> Iterator[bytes]:
+    """The bytes of a tensor, some megabytes at a time."""
+    with entry.file.open("rb") as stream:
+        stream.seek(entry.start)
+        left = entry.stop - entry.start
+        while left:
+            part = stream.read(min(left, _CHUNK))
+            if not part:
+                raise InputError(f"{entry.file}: ends before the tensor {name} does; fetch it again")
+            yield part
+            left -= len(part)
+
+
+def write_tensors(file: Path, tensors: Mapping[str, Tensor | TensorEntry]) -> None:
+    """Write the file that ``save_file`` of safetensors writes of these tensors, byte by byte, without having them in memory at once.
+
+    What is given by its place in another file is copied from there in small parts.
+    """
+
+    def code(tensor: Tensor | TensorEntry) -> str:
+        return tensor.dtype if isinstance(tensor, TensorEntry) else _CODES[str(tensor.dtype).removeprefix("torch.")]
+
+    rank = {name: -place for place, name in enumerate(_DTYPES)}
+    # a type that is not listed (of fewer than eight bits) goes last
+    ordered = sorted(tensors.items(), key=lambda item: (rank.get(code(item[1]), 1), item[0]))
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    start = 0
+    for name, tensor in ordered:
+        bytes_ = tensor.stop - tensor.start if isinstance(tensor, TensorEntry) else tensor.nbytes
+        offsets = [start, start + bytes_]
+        header[name] = {"dtype": code(tensor), "shape": list(tensor.shape), "data_offsets": offsets}
+        start += bytes_
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with file.open("wb") as stream:
+        stream.write(len(text).to_bytes(8, "little") + text)
+        for name, tensor in ordered:
+            if isinstance(tensor, TensorEntry):
+                for part in _parts(name, tensor):
+                    stream.write(part)
+            else:
+                stream.write(_bytes_of(tensor))
+
+
+_CODES = {name: code for code, name in _DTYPES.items()}
+
+
+def _bytes_of(tensor: Tensor) -> Any:
+    import torch
+
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data
 
 
 def side_files(folder: Path) -> list[Path]:
@@ -196,22 +267,20 @@ def side_files_hash(folder: Path) -> str:
 
 def write_checkpoint(
     source: Checkpoint,
-    changed: Mapping[str, Tensor],
+    changed: Mapping[str, Tensor | TensorEntry],
     out: Path,
     dtype: str | None = None,
     *,
     added: Mapping[str, Tensor] | None = None,
     config: Mapping[str, Any] | None = None,
-    instead: Mapping[str, Mapping[str, Tensor]] | None = None,
+    instead: Mapping[str, Mapping[str, Tensor | TensorEntry]] | None = None,
 ) -> None:
     """Write ``source`` with some tensors replaced into the empty folder ``out``, in the same files.
 
-    Everything that is not in ``changed`` is bit-identical.  ``added`` are tensors that the source does not have; they go
+    Everything that is not in ``changed`` is bit-identical.  Tensors may be given by their place in a file.  ``added`` are tensors that the source does not have; they go
     into its first file.  ``instead``: by the name of a tensor of the source, those that take its place.  ``config``: entries of ``config.json`` to set.  ``dtype``: what it shall say
     the weights are; None leaves it alone.
     """
-    from safetensors.torch import load_file, save_file
-
     files = sorted({entry.file for entry in source.entries.values()})
     more = dict(added or {})
     swapped = {} if instead is None else instead
@@ -222,10 +291,10 @@ def write_checkpoint(
         if names.isdisjoint(changed) and names.isdisjoint(swapped) and not more:
             shutil.copyfile(file, out / file.name)
         else:
-            tensors = dict(more)
-            for name, old in load_file(file).items():
-                tensors |= swapped.get(name, {name: changed.get(name, old)})
-            save_file({n: t.contiguous() for n, t in tensors.items()}, out / file.name, metadata={"format": "pt"})
+            tensors: dict[str, Tensor | TensorEntry] = dict(more)
+            for name in names:
+                tensors |= swapped.get(name, {name: changed.get(name, source.entries[name])})
+            write_tensors(out / file.name, tensors)
         more = {}
         written = dict(_header(out / file.name))
         weight_map |= dict.fromkeys(written, file.name)

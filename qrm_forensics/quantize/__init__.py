@@ -159,36 +159,43 @@ def quantize(
     if there is not None:
         return manifest.reference(out, job, there)
     job = replace(job, finished=manifest.finished_layers(out, request))
-    with manifest.published(out) as fresh:
-        told: dict[str, Any] = {}
-        if recipe.quantized:
-            with witnessed(witness_for(job)) as witness:
+    try:
+        with manifest.published(out) as fresh:
+            told: dict[str, Any] = {}
+            if recipe.quantized:
+                with witnessed(witness_for(job)) as witness:
+                    outcome = quantizer.quantize(job)
+                told["diagnosis"] = diagnose(job, outcome, witness)
+            else:
                 outcome = quantizer.quantize(job)
-            told["diagnosis"] = diagnose(job, outcome, witness)
-        else:
-            outcome = quantizer.quantize(job)
-        dtype = None if recipe.quantized else str(outcome.settings["dtype"])
-        instead = {
-            f"{module}.weight": {f"{module}.{suffix}": tensor for suffix, tensor in linear.tensors.items()}
-            for module, linear in outcome.packed.items()
-        }
-        write_checkpoint(
-            job.source,
-            outcome.tensors,
-            fresh,
-            dtype,
-            added=outcome.added,
-            config=outcome.config | config,
-            instead=instead,
-        )
-        if outcome.runtime:
-            write_runtime(fresh, replace(outcome.runtime, weights_hash=weights_hash(fresh)), outcome.side)
-        made = content_hash(fresh)
-        seconds = time.perf_counter() - started
-        whole = manifest.build_manifest(request, quantizer, job, outcome, made, seconds)
-        manifest.write_manifest(fresh, whole | told)
-        if layout is not None:
-            verify(fresh)
+            dtype = None if recipe.quantized else str(outcome.settings["dtype"])
+            instead = {
+                f"{module}.weight": {f"{module}.{suffix}": tensor for suffix, tensor in linear.tensors.items()}
+                for module, linear in outcome.packed.items()
+            }
+            write_checkpoint(
+                job.source,
+                outcome.tensors,
+                fresh,
+                dtype,
+                added=outcome.added,
+                config=outcome.config | config,
+                instead=instead,
+            )
+            if outcome.runtime:
+                write_runtime(fresh, replace(outcome.runtime, weights_hash=weights_hash(fresh)), outcome.side)
+            made = content_hash(fresh)
+            seconds = time.perf_counter() - started
+            whole = manifest.build_manifest(request, quantizer, job, outcome, made, seconds)
+            manifest.write_manifest(fresh, whole | told)
+            if layout is not None:
+                verify(fresh)
+    except FileNotFoundError:
+        # another process that made the same has ended, and thrown the finished layers away
+        there = manifest.finished(out, request)
+        if there is None:
+            raise
+        return manifest.reference(out, job, there)
     job.finished.remove()
     return manifest.reference(out, job, made)
 

@@ -12,7 +12,7 @@ from qrm_forensics.quantize.export.packed import PackedFormat, codes_of, tensor_
 from qrm_forensics.quantize.partial import FinishedLayers
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.runtime.spec import RuntimeSpec
-from qrm_forensics.weights import Checkpoint
+from qrm_forensics.weights import Checkpoint, TensorEntry
 
 if TYPE_CHECKING:
     import torch
@@ -47,13 +47,14 @@ class Job:
 class PackedLinear:
     """What stands in the place of a linear's weight, by suffix, and the hash of the weight that it simulates."""
 
-    tensors: dict[str, Tensor]
+    tensors: dict[str, Tensor | TensorEntry]
     weight_sha256: str
 
 
 @dataclass(slots=True)
 class Outcome:
-    """``tensors``: those that differ from the source, by their name in it, on the CPU.
+    """``tensors``: those that differ from the source, by their name in it, on the CPU, or by their place in a file of
+    finished layers, as those of ``packed`` are.
 
     ``modules``: one JSON-able record per quantized linear.  ``settings``: constants of the
     algorithm, for the manifest.  ``added``: tensors that the source does not have (an lm_head that is no longer
@@ -61,7 +62,7 @@ class Outcome:
     the model runs, and its tensors; without them the result is an ordinary checkpoint.  ``packed``: of a real one, by module.
     """
 
-    tensors: dict[str, Tensor] = field(default_factory=dict)
+    tensors: dict[str, Tensor | TensorEntry] = field(default_factory=dict)
     modules: dict[str, dict[str, Any]] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     added: dict[str, Tensor] = field(default_factory=dict)
@@ -86,13 +87,14 @@ class Outcome:
             return
         for module, (grid, codes) in made.items():
             weight = self.tensors.pop(f"{module}.weight", None)
+            assert not isinstance(weight, TensorEntry), "layers are packed before they are kept"
             if weight is None:  # it was on the grid already
                 weight = job.source.tensor(f"{module}.weight")
             try:
                 tensors = job.real.pack(codes_of(grid, codes, weight.dtype))
             except ValueError as error:
                 raise InputError(f"{job.recipe}: {module}: {error}, so {job.real.name} cannot hold it") from error
-            self.packed[module] = PackedLinear(tensors, tensor_hash(weight))
+            self.packed[module] = PackedLinear(dict(tensors), tensor_hash(weight))
 
 
 class Quantizer(Protocol):

@@ -56,18 +56,24 @@ class KVQuantStar:
         values = CacheSpec(Rounding(bits=recipe.kv_bits))
         skipped = recipe.skipped(model.layers)
         stream = LayerStream(source, job.calibration, torch.float32)
+        outcome.resume(job, model.layers)
         for index in range(model.layers):
+            if index not in skipped:
+                tensors = {part: f"layers.{index}.keys.{part}" for part in ("scale", "zero")}
+                rounding = Rounding(bits=recipe.kv_bits, static=True, tensors=tensors)
+                attention[index] = AttentionSpec(CacheSpec(rounding, "before_rope", before_bias), values)
             layer = stream.layer(index)
+            if job.finished.has(index):
+                stream.advance(layer)
+                stream.release(index)
+                continue
             keys = KeyRange(layer, model, before_bias=before_bias)
             stream.advance(layer, {model.key_source: keys.add})
             if index not in skipped:
                 scale, zero = affine_parameters(keys.low, keys.high, recipe.kv_bits, False)
-                name = f"layers.{index}.keys"
-                outcome.side |= {f"{name}.scale": scale, f"{name}.zero": zero}
-                tensors = {"scale": f"{name}.scale", "zero": f"{name}.zero"}
-                rounding = Rounding(bits=recipe.kv_bits, static=True, tensors=tensors)
-                attention[index] = AttentionSpec(CacheSpec(rounding, "before_rope", before_bias), values)
+                outcome.side |= {tensors["scale"]: scale, tensors["zero"]: zero}
                 outcome.modules[model.name(index, model.key_source)] = keys.record(scale, zero, recipe.kv_bits)
+            job.finished.save(index, outcome)
             stream.release(index)
             job.progress(index + 1, model.layers)
         outcome.runtime = RuntimeSpec(str(recipe), attention=attention)

@@ -33,9 +33,10 @@ class _Reached(Exception):
 class LayerStream:
     """The hidden states in front of the current layer, ``[batch, length, hidden]`` per batch, and what else a layer takes.
 
-    The model is loaded in its stored dtype on the CPU; layers and hidden states are moved to ``device``
+    Layers are read from the checkpoint when their turn comes; with ``prepare``, which may change the loaded model before the first token goes
+    through, all of them are held in their stored dtype on the CPU.  Layers and hidden states are moved to ``device``
     (the first CUDA device, if there is one) in ``dtype``.  Padding is never needed, as all windows
-    are equally long.  ``windows``: per batch; None takes what the device computes fastest.  ``prepare`` may change the loaded model before the first token goes through.
+    are equally long.  ``windows``: per batch; None takes what the device computes fastest.
     Where there is a witness (:func:`~qrm_forensics.quantize.witness.witnessed`), it sees the passes of :meth:`advance`.
     """
 
@@ -64,8 +65,12 @@ class LayerStream:
                 str(source.folder), dtype="auto", attn_implementation="sdpa", local_files_only=True
             )
         self._model = model.eval().requires_grad_(False)
+        #: Where layers are read from; None where they are held.
+        self._source = source if prepare is None else None
         if prepare is not None:
             prepare(self._model)
+        else:
+            self._model.model.layers.to("meta")
         ids = torch.from_numpy(calibration.token_ids).long()
         self.batches: list[Tensor] = []
         self.arguments: list[dict[str, Any]] = []
@@ -99,11 +104,24 @@ class LayerStream:
                         continue
         finally:
             handle.remove()
+        # in the compute dtype it is larger than any layer, and no token comes again
+        body.embed_tokens.to("meta")
+        self._model.get_output_embeddings().to("meta")
 
     def layer(self, index: int) -> nn.Module:
         """Decoder layer ``index`` in the compute dtype, on the device."""
-        layer: nn.Module = self._model.model.layers[index].to(self.device, self.dtype)
-        return layer
+        layer: nn.Module = self._model.model.layers[index]
+        if self._source is not None:
+            # by way of the dtype that the model was loaded in
+            read = {
+                name: self._source.tensor(f"model.layers.{index}.{name}")
+                .to(empty.dtype)
+                .to(self.device, self.dtype, copy=True)
+                for name, empty in layer.named_parameters()
+            }
+            layer.load_state_dict(read, assign=True)
+            return layer.requires_grad_(False)
+        return layer.to(self.device, self.dtype)
 
     def release(self, index: int) -> None:
         """Forget the weights of a finished layer."""

@@ -39,9 +39,16 @@ class MXFP4:
         outcome = Outcome(
             settings={"block": mxfp.BLOCK, "scale": recipe.mx_scale, "ties": recipe.mx_ties, "arithmetic": "float32"}
         )
-        linears, attention = {}, {}
+        linears: dict[str, LinearSpec] = {}
+        attention: dict[int, AttentionSpec] = {}
         skipped = recipe.skipped(model.layers)
+        outcome.resume(job, model.layers)
         for index in range(model.layers):
+            if index not in skipped:
+                linears |= {model.name(index, linear): LinearSpec(rounding=rounding) for linear in model.linears}
+                attention[index] = AttentionSpec(CacheSpec(rounding), CacheSpec(rounding))
+            if job.finished.has(index):
+                continue
             for linear in model.linears if index not in skipped else ():
                 module = model.name(index, linear)
                 stored = source.tensor(f"{module}.weight")
@@ -54,9 +61,7 @@ class MXFP4:
                     "zeros": float((rounded == 0).float().mean()),
                     "weight_sqnr_db": sqnr_db(weight, rounded.float()),
                 }
-                linears[module] = LinearSpec(rounding=rounding)
-            if index not in skipped:
-                attention[index] = AttentionSpec(CacheSpec(rounding), CacheSpec(rounding))
+            job.finished.save(index, outcome)
             job.progress(index + 1, model.layers)
         outcome.runtime = RuntimeSpec(str(recipe), linears, attention)
         return outcome

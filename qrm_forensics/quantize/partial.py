@@ -2,7 +2,8 @@
 
 They lie in ``<out>.partial/``: ``request.json`` says what they were made for, and each layer is one file that appears whole or not at
 all.  Hidden states are not kept: running the finished layers once is cheaper than writing them layer by layer, and gives the same
-numbers, as the layers are kept exactly as they were run.
+numbers, as the layers are kept exactly as they were run.  What is kept needs no memory any more: of weights, the outcome then says only
+where they lie.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qrm_forensics.errors import ForensicsError
-from qrm_forensics.weights import read_json
+from qrm_forensics.weights import TensorEntry, read_json, tensor_entries
 
 if TYPE_CHECKING:
     import torch
@@ -92,11 +93,11 @@ class FinishedLayers:
 
         tensors: dict[str, Tensor] = {}
         for part in ("tensors", "side"):
-            found: dict[str, Tensor] = getattr(outcome, part)
-            tensors |= {f"{part}/{key}": found[key] for key in found.keys() - self._known[part]}
+            found: dict[str, Tensor | TensorEntry] = getattr(outcome, part)
+            tensors |= {f"{part}/{key}": _held(found[key]) for key in found.keys() - self._known[part]}
         packed = {key: outcome.packed[key] for key in outcome.packed.keys() - self._known["packed"]}
         for module, linear in packed.items():
-            tensors |= {f"packed/{module}/{suffix}": tensor for suffix, tensor in linear.tensors.items()}
+            tensors |= {f"packed/{module}/{suffix}": _held(tensor) for suffix, tensor in linear.tensors.items()}
         for name, parameter in layer.named_parameters() if layer is not None else ():
             tensors[f"layer/{name}"] = _narrowed(parameter, (dtypes or {}).get(name))
         told = {
@@ -116,6 +117,7 @@ class FinishedLayers:
         with fresh.open("rb") as written:
             os.fsync(written.fileno())
         fresh.replace(file)
+        _refer(outcome, file)
         self._know(outcome)
 
     def remove(self) -> None:
@@ -138,13 +140,24 @@ class FinishedLayers:
             told = json.loads(opened.metadata()["told"])
             outcome.modules |= told["modules"]
             outcome.packed |= {module: PackedLinear({}, sha256) for module, sha256 in told["packed"].items()}
-            for name in opened.keys():  # noqa: SIM118  # not a mapping
-                part, _, key = name.partition("/")
-                if part == "packed":
-                    module, _, suffix = key.rpartition("/")
-                    outcome.packed[module].tensors[suffix] = opened.get_tensor(name)
-                elif part != "layer":
-                    getattr(outcome, part)[key] = opened.get_tensor(name)
+            outcome.side |= {n.partition("/")[2]: opened.get_tensor(n) for n in opened.keys() if n.startswith("side/")}  # noqa: SIM118  # not a mapping
+        _refer(outcome, file)
+
+
+def _refer(outcome: Outcome, file: Path) -> None:
+    """Let the weights that ``file`` holds be in the outcome by their place alone."""
+    for name, entry in tensor_entries(file).items():
+        part, _, key = name.partition("/")
+        if part == "tensors":
+            outcome.tensors[key] = entry
+        elif part == "packed":
+            module, _, suffix = key.rpartition("/")
+            outcome.packed[module].tensors[suffix] = entry
+
+
+def _held(tensor: Tensor | TensorEntry) -> Tensor:
+    assert not isinstance(tensor, TensorEntry), "what lies in a file is known"
+    return tensor
 
 
 def _narrowed(parameter: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -25,6 +25,10 @@ RECIPES = [
     ("smoothquant-w8a8kv8", None),
     ("quarot-w4a4kv4", None),
     ("flatquant-w4a4kv4", None),
+    ("kvquant_star-kv4", None),
+    ("kvquant_star-kv4+skip0", None),
+    ("mxfp4-w4a4kv4", None),
+    ("mxfp4-w4a4kv4+skip0", None),
 ]
 
 KILLED = """
