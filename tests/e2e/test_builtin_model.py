@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -119,7 +120,7 @@ sampling: {max_new_tokens: 400}
 def test_kill_nine_three_times_then_run_gives_what_an_uninterrupted_run_gives(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
     arguments = [sys.executable, "-m", "qrm_forensics", "run", "study.yaml", "--out"]
-    subprocess.run([*arguments, "whole"], cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    subprocess.run([*arguments, "whole"], cwd=tmp_path, check=True, capture_output=True, timeout=900)
     rng, kills = random.Random(5), 0
     for _ in range(3):
         process = subprocess.Popen(
@@ -135,7 +136,7 @@ def test_kill_nine_three_times_then_run_gives_what_an_uninterrupted_run_gives(tm
             kills += 1
         process.wait()
     assert kills == 3, "an attempt ended before it could be killed"
-    subprocess.run([*arguments, "cut"], cwd=tmp_path, check=True, capture_output=True, timeout=300)
+    subprocess.run([*arguments, "cut"], cwd=tmp_path, check=True, capture_output=True, timeout=900)
     whole, cut = Store(tmp_path / "whole"), Store(tmp_path / "cut")
     plan = pipeline.make_plan(pipeline_study(tmp_path))
     for variant in ("bf16", "rtn-w2g128"):
@@ -156,5 +157,8 @@ def pipeline_study(folder: Path) -> Study:
 
 def _finished(run: Path) -> int:
     """Traces that are on disk: journal lines and the rows of parts."""
-    lines = sum(p.read_bytes().count(b"\n") for p in run.glob("traces/*/*/journal.jsonl"))
+    lines = 0
+    for journal in run.glob("traces/*/*/journal.jsonl"):
+        with contextlib.suppress(FileNotFoundError):  # made a part since
+            lines += journal.read_bytes().count(b"\n")
     return lines + 1000 * len(list(run.glob("traces/*/*/part-*.parquet")))

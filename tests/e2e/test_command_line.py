@@ -155,7 +155,7 @@ def test_a_reader_that_leaves_is_not_an_error_message_and_not_a_regression(tmp_p
         stdout=writer,
         stderr=subprocess.PIPE,
         env=ENVIRONMENT,
-        timeout=60,
+        timeout=300,
     )
     os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")

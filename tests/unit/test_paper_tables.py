@@ -130,7 +130,7 @@ def test_a_reader_who_leaves_costs_no_file_and_ends_as_the_shell_says(tmp_path: 
     os.close(reader)
     command = [sys.executable, "-m", "qrm_forensics", "report", str(store.root), "--format", "table"]
     try:
-        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=120)
+        done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, timeout=300)
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")

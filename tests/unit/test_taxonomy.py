@@ -118,9 +118,9 @@ def test_labels_of_the_builtin_problems() -> None:
 
 @pytest.mark.parametrize("piece", ["[asy]", "Express your answer ", "1+", "\\", "a ", "1", "square root "])
 def test_time_is_linear_in_hostile_questions(piece: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     found_keywords(piece * (400_000 // len(piece)))
-    assert time.perf_counter() - start < 1.5
+    assert time.process_time() - start < 5  # mostly 0.5; what is quadratic takes minutes
 
 
 @pytest.mark.skipif(not MATH_500.is_file(), reason="the problems of MATH-500 are not here")
