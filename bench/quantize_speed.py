@@ -51,7 +51,9 @@ def spent() -> float:
 
 
 def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    """Of this program.  ``ru_maxrss`` would not do: a child starts with the largest value of the process that it was forked from."""
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 class Stage:

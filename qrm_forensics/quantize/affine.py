@@ -33,8 +33,11 @@ MSE_STEPS = 100
 MSE_SHRINK = 0.8
 #: Weights whose range is searched at a time.
 _AT_A_TIME, _AT_A_TIME_CPU = 1 << 24, 1 << 18
-#: Sums of powers are taken for that much smaller than they came out, so that their rounding decides nothing.
+#: Lower bounds are taken for that much smaller than they came out, so that their rounding decides nothing.
 _ROUNDED = 0.999
+#: Errors that are that close are compared again with more precision.
+_NEAR = 2e-4
+_SMALLEST = 1e-15
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,41 +137,75 @@ def mse_grid(x: Tensor, bits: int, *, symmetric: bool = False, scale_dtype: torc
 def _search_range(x: Tensor, bits: int, symmetric: bool, scale_dtype: torch.dtype | None) -> tuple[Tensor, Tensor]:
     """Scales and zero-points ``[groups, 1]`` for ``[groups, group]``.
 
-    A trial of a group is skipped where its largest values alone, cut off at the ends of the grid, are worse than the best so far: the
-    choice is that of trying all.
+    The choice is that of trying all ranges.  A trial of a group is skipped where its outermost values alone, cut off at the ends of the
+    grid, are worse than the best so far.  The others are ranked by powers that are taken through logarithms; only trials that come as
+    close to the best one as these may be wrong are compared by ``pow``, which takes five times as long.
     """
     import torch
 
     low, high = _range_with_zero(x)
-    ends = min(x.shape[-1], max(1, x.shape[-1] // 32))
-    far = torch.stack([x.topk(ends, -1).values, -x.topk(ends, -1, largest=False).values], 1)
-    first = _grid(low, high, bits, symmetric, scale_dtype)
-    scale, zero = first.scale.clone(), first.zero.clone()
-    smallest = torch.full_like(scale, float("inf"))
-    for i in range(int(MSE_SHRINK * MSE_STEPS)):
-        keep = 1 - i / MSE_STEPS
-        grid = _grid(keep * low, keep * high, bits, symmetric, scale_dtype)
-        limits = torch.stack([grid.qmax - grid.zero, grid.zero - grid.qmin], 1) * grid.scale.unsqueeze(1)
-        beyond = (far - limits).clamp_(min=0).log2_().mul_(MSE_NORM).exp2_().sum((1, 2))
-        tried = (beyond * _ROUNDED < smallest.squeeze(-1)).nonzero().squeeze(-1)
+    shrunk = [1 - i / MSE_STEPS for i in range(int(MSE_SHRINK * MSE_STEPS))]
+    lows, highs = (torch.stack([keep * end for keep in shrunk]) for end in (low, high))
+    trials = _grid(lows, highs, bits, symmetric, scale_dtype)
+    scale, bottom, top = trials.scale, trials.qmin - trials.zero, trials.qmax - trials.zero
+    beyond = _cut_off(x, bottom * scale, top * scale).mul_(_ROUNDED)
+    precision = torch.finfo(x.dtype).eps
+    # what the rounding of x' itself may add to a sum
+    slack = x.shape[-1] * (_powers((high - low).squeeze(-1).float() * (100 * precision)) + 1e-34)
+    errors = torch.full_like(beyond, float("inf"))
+    limit = errors[0].clone()
+    for i in range(len(shrunk)):
+        tried = (beyond[i] <= limit).nonzero().squeeze(-1)
         if len(tried) == 0:
             continue
-        if len(tried) == len(x):
-            error = _range_error(x, grid.scale, grid.zero, grid)
-        else:
-            error = smallest.clone()
-            error[tried] = _range_error(x[tried], grid.scale[tried], grid.zero[tried], grid)
-        better = error < smallest
-        smallest = torch.where(better, error, smallest)
-        scale = torch.where(better, grid.scale, scale)
-        zero = torch.where(better, grid.zero, zero)
-    return scale, zero
+        given = (x, scale[i], bottom[i], top[i])
+        if len(tried) < len(x):
+            given = tuple(part.index_select(0, tried) for part in given)
+        error = _powers(_misses(*given).float()).sum(-1)
+        errors[i, tried] = error
+        limit[tried] = torch.minimum(limit[tried], error * (1 + max(_NEAR, 8 * precision)) + slack[tried])
+    near = errors <= limit
+    best = near.byte().argmax(0)
+    undecided = (near.sum(0) > 1).nonzero().squeeze(-1)
+    if len(undecided):
+        exact = errors[:, undecided].fill_(float("inf"))
+        for pairs in near[:, undecided].nonzero().split(len(x)):
+            i, group = pairs[:, 0], undecided[pairs[:, 1]]
+            error = _misses(x[group], scale[i, group], bottom[i, group], top[i, group]).pow_(MSE_NORM).sum(-1).float()
+            exact[i, pairs[:, 1]] = error.nan_to_num(float("inf"), float("inf"))
+        best[undecided] = exact.argmin(0)
+    taken = best.reshape(1, -1, 1)
+    return scale.gather(0, taken)[0], trials.zero.gather(0, taken)[0]
 
 
-def _range_error(x: Tensor, scale: Tensor, zero: Tensor, grid: AffineGrid) -> Tensor:
-    """Σ \\|x' - x\\|^2.4 per group, ``[groups, 1]``, in one piece of memory."""
-    error = (x / scale).round_().add_(zero).clamp_(grid.qmin, grid.qmax).sub_(zero).mul_(scale).sub_(x)
-    return error.abs_().pow_(MSE_NORM).sum(-1, keepdim=True)
+def _misses(x: Tensor, scale: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+    """\\|x' - x\\| on the grids with codes from ``bottom`` to ``top`` (zero-points taken off), in one piece of memory."""
+    import torch
+
+    found = (x / scale).round_()
+    torch.maximum(found, bottom, out=found)
+    torch.minimum(found, top, out=found)
+    return found.mul_(scale).sub_(x).abs_()
+
+
+def _cut_off(x: Tensor, bottom: Tensor, top: Tensor) -> Tensor:
+    """A part of Σ \\|x' - x\\|^2.4, which so is no less: that of the largest and smallest of every 32 values beyond the ends
+    ``[trials, groups, 1]`` of a grid.  ``[trials, groups]``, float32.
+    """
+    import torch
+
+    split = x.unflatten(-1, (-1, 32 if x.shape[-1] % 32 == 0 else x.shape[-1]))
+    largest, smallest = split.amax(-1), split.amin(-1)
+    found = x.new_empty(top.shape[:-1], dtype=torch.float32)
+    for i in range(len(top)):
+        over = torch.cat([largest - top[i], bottom[i] - smallest], -1)
+        found[i] = _powers(over.float()).sum(-1)
+    return found
+
+
+def _powers(x: Tensor) -> Tensor:
+    """x^2.4 in the memory of ``x``, float32, to about 1e-5; ``_SMALLEST`` and all below it, whose logarithms would be slow, give 1e-36."""
+    return x.clamp_(min=_SMALLEST).log_().mul_(MSE_NORM).exp_()
 
 
 def awq_grid(x: Tensor, bits: int, *, scale_dtype: torch.dtype | None = None) -> AffineGrid:
