@@ -10,6 +10,8 @@ What else can be chosen follows a ``+``, in any order: the preset (``paper-code`
 ``householder`` (QuaRot's rotation), ``plain`` (FlatQuant's weights without its transforms),
 ``even`` or ``rceil`` and ``away`` (how MXFP4 rounds scales and ties), ``prebias`` or ``postbias``
 (KVQuant*: key statistics before or after the bias of ``k_proj``).
+
+``external:llmcompressor-w4a16`` and the like are made by another library, with settings of its own.
 """
 
 from __future__ import annotations
@@ -17,9 +19,20 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from qrm_forensics.errors import RecipeError
 
@@ -52,6 +65,33 @@ _OPTIONS: dict[str, tuple[str, str, frozenset[str]]] = {
 }
 _SKIP = re.compile(r"skip(?P<layers>-?\d{1,4}(?:_-?\d{1,4})*)")
 UNQUANTIZED = ("bf16", "fp16", "fp32")
+#: What the recipes of other libraries (``external:NAME``) come to: what they round, how finely, and by which method.
+EXTERNAL_PREFIX = "external:"
+EXTERNAL: dict[str, dict[str, str | int | bool]] = {
+    "llmcompressor-w4a16": {"method": "gptq", "weight_bits": 4, "group_size": 128, "symmetric": True},
+    "llmcompressor-w4a16_asym": {"method": "gptq", "weight_bits": 4, "group_size": 128},
+    "llmcompressor-awq-w4a16": {"method": "awq", "weight_bits": 4, "group_size": 128},
+    "llmcompressor-w8a8": {"method": "smoothquant", "weight_bits": 8, "activation_bits": 8, "symmetric": True},
+    "llmcompressor-nvfp4": {
+        "method": "rtn",
+        "weight_bits": 4,
+        "group_size": 16,
+        "activation_bits": 4,
+        "symmetric": True,
+    },
+    "llmcompressor-mxfp4": {"method": "mxfp4", "weight_bits": 4, "activation_bits": 4},
+    "llmcompressor-fp8": {
+        "method": "rtn",
+        "weight_bits": 8,
+        "group_size": -1,
+        "activation_bits": 8,
+        "symmetric": True,
+    },
+    "autoawq-w4g128": {"method": "awq", "weight_bits": 4, "group_size": 128},
+    "autoround-w4g128": {"method": "autoround", "weight_bits": 4, "group_size": 128, "symmetric": True},
+    "autoround-w3g128": {"method": "autoround", "weight_bits": 3, "group_size": 128, "symmetric": True},
+    "gptqmodel-w4g128": {"method": "gptq", "weight_bits": 4, "group_size": 128, "symmetric": True},
+}
 
 _CONFIG = re.compile(
     r"(?:w(?P<w>\d{1,9}))?(?:g(?P<g>-1|\d{1,9}))?(?:a(?P<a>\d{1,9}))?(?:kv(?P<kv>\d{1,9}))?(?P<sym>sym)?(?:s(?P<s>\d{1,9}))?"
@@ -68,6 +108,7 @@ class Recipe(BaseModel):
     ``rotation``: of the hidden states (QuaRot).  ``transforms``: ``folded``, FlatQuant as it is, or ``plain``, its
     rounded weights mapped back to an ordinary checkpoint, whose activations and cache are not rounded.  ``mx_scale``, ``mx_ties``: how MXFP4 rounds block scales and values half-way
     between two.  ``key_bias``: whether KVQuant* quantizes keys before ``k_proj``'s bias is added; ``auto`` decides by its size.
+    ``library``: of :data:`EXTERNAL`, where another library makes it; the other fields then say what comes out.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -86,9 +127,20 @@ class Recipe(BaseModel):
     mx_scale: Literal["floor", "even", "rceil"] = "floor"
     mx_ties: Literal["even", "away"] = "even"
     key_bias: Literal["auto", "before", "after"] = "auto"
+    library: str | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_before(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Without ``library`` where it says nothing, so that runs that were begun before there was one can be finished."""
+        return {k: v for k, v in handler(self).items() if k != "library" or v is not None}
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
+        if self.library is not None:
+            known = {k: v.default for k, v in type(self).model_fields.items()} | EXTERNAL.get(self.library, {})
+            if self.library not in EXTERNAL or any(getattr(self, k) != v for k, v in known.items() if k != "library"):
+                raise ValueError(f"there is no such recipe of another library; write {EXTERNAL_PREFIX}NAME")
+            return self
         if self.method not in _METHODS:
             near = difflib.get_close_matches(self.method, _METHODS, 1)
             hint = f"; did you mean {near[0]!r}?" if near else f"; known methods: {', '.join(_METHODS)}"
@@ -126,6 +178,8 @@ class Recipe(BaseModel):
         return min(used) if used else (32 if self.method == "fp32" else 16)
 
     def __str__(self) -> str:
+        if self.library is not None:
+            return EXTERNAL_PREFIX + self.library
         if not self.quantized:
             return self.method
         config = ""
@@ -154,6 +208,8 @@ class Recipe(BaseModel):
     @classmethod
     def parse(cls, text: str) -> Recipe:
         """Read a recipe name; raises RecipeError that names what is wrong with it."""
+        if text.strip().startswith(EXTERNAL_PREFIX):
+            return cls._external(text.strip().removeprefix(EXTERNAL_PREFIX))
         name, *options = text.strip().split("+")
         method, _, config = name.partition("-")
         match = _CONFIG.fullmatch(config)
@@ -191,6 +247,14 @@ class Recipe(BaseModel):
             return cls.model_validate(fields)
         except ValidationError as error:
             raise RecipeError(f"recipe {text!r}: {_first_message(error)}") from None
+
+    @classmethod
+    def _external(cls, name: str) -> Recipe:
+        if name not in EXTERNAL:
+            near = difflib.get_close_matches(name, EXTERNAL, 1, 0.4)
+            hint = f"did you mean {EXTERNAL_PREFIX + near[0]!r}?" if near else f"known: {', '.join(EXTERNAL)}"
+            raise RecipeError(f"unknown external recipe {EXTERNAL_PREFIX + name!r}; {hint}")
+        return cls.model_validate({"library": name, **EXTERNAL[name]})
 
 
 def _said(fields: frozenset[str]) -> str:

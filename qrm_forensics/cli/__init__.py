@@ -81,6 +81,12 @@ _json_option = click.option("--json", "as_json", is_flag=True, help="Print the r
 @click.option("--only", metavar="STEP", help="Do one step: quantize, generate, score or measure.")
 @click.option("--fresh", is_flag=True, help="Delete what the run folder holds and begin again.")
 @click.option("--dry-run", is_flag=True, help="Only say what there is to do: responses, tokens, memory and disk.")
+@click.option(
+    "--external-python",
+    metavar="PATH",
+    envvar="QRM_EXTERNAL_PYTHON",
+    help="Environments (folders or pythons, separated as in PATH) with the libraries of external: recipes.",
+)
 @_json_option
 def run(
     study_file: Path | None,
@@ -89,6 +95,7 @@ def run(
     only: str | None,
     fresh: bool,
     dry_run: bool,
+    external_python: str | None,
     as_json: bool,
 ) -> None:
     """Quantize, generate, score and measure.
@@ -113,7 +120,14 @@ def run(
     plan = pipeline.make_plan(study)
     target = out or pipeline.default_out(RUNS, study, pipeline.request_of(plan))
     with observer(f"qrm-forensics {' '.join(sys.argv[1:])}") as told:
-        store = pipeline.run(plan, target, observer=told, only=only, fresh=fresh, command=" ".join(sys.argv[1:]))
+        store = pipeline.run(
+            *(plan, target),
+            observer=told,
+            only=only,
+            fresh=fresh,
+            command=" ".join(sys.argv[1:]),
+            external_python=external_python,
+        )
     store.study_file.touch()  # the newest run is the one that 'report' takes
     _say(as_json, {"run": str(target), "traces": store.trace_count()}, f"{target}", _next_step("report", target))
 

@@ -12,7 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from qrm_forensics.derive import derive
-from qrm_forensics.errors import InputError
+from qrm_forensics.errors import EnvironmentMissing, InputError
 from qrm_forensics.generate import Checks, Generator, Serving, get_generator
 from qrm_forensics.observing import Observer, Silent, Stopwatch
 from qrm_forensics.pipeline import latency, perplexity
@@ -55,12 +55,13 @@ def run(
     fresh: bool = False,
     generator: Generator | None = None,
     command: str = "run",
+    external_python: str | None = None,
 ) -> Store:
     """Make (or finish) the run of ``plan`` in ``out``.
 
     ``only`` does one of STEPS and leaves the others as they are.  ``generator``
-    replaces the study's backend (for scripted and replayed runs).  Raises StoreError where the
-    folder belongs to a different request.
+    replaces the study's backend (for scripted and replayed runs).  ``external_python``: the environments of other libraries, see
+    :func:`qrm_forensics.quantize.external.interpreter`.  Raises StoreError where the folder belongs to a different request.
     """
     if only is not None and only not in STEPS:
         raise InputError(f"--only {only}: unknown step; known steps: {', '.join(STEPS)}")
@@ -69,14 +70,14 @@ def run(
             f"--fresh deletes the responses, so --only {only} would have nothing to do; leave one of them out"
         )
     if generator is None and only in (None, "quantize", "generate"):
-        _refuse_early(plan)
+        _refuse_early(plan, external_python)
     watch = Stopwatch(command)
     observer = observer or Silent()
     store = Store.create(out, request=request_of(plan), variants=plan.variants, baseline=plan.baseline, fresh=fresh)
     with store.writing():
         store.write_problems(plan.problems)
         if only in (None, "quantize", "generate"):
-            _quantize_and_generate(plan, store, observer, watch, only, generator)
+            _quantize_and_generate(plan, store, observer, watch, only, generator, external_python)
         derive(store, observer, watch, steps=("score", "measure") if only is None else (only,))
         backend = generator.name if generator is not None else plan.study.backend.name
         made_with = {"engines": watch.engines} if watch.engines else {}
@@ -94,9 +95,9 @@ def _warnings(plan: Plan, store: Store) -> list[str]:
     return [f"{identity}: {trap.sentence}" for identity, trap in found]
 
 
-def _refuse_early(plan: Plan) -> None:
-    """Raise for recipes that cannot be made, before hours are spent on those that can."""
-    from qrm_forensics.quantize import needs_calibration, refuse
+def _refuse_early(plan: Plan, external_python: str | None) -> None:
+    """Raise for recipes that cannot be made or loaded, before hours are spent on those that can."""
+    from qrm_forensics.quantize import external, needs_calibration, refuse
 
     backend = backend_of(plan.study)
     refused = (
@@ -113,12 +114,23 @@ def _refuse_early(plan: Plan) -> None:
         reason = refuse(recipe)
         if reason:
             raise InputError(f"recipes: {reason}")
+        if recipe.library is not None:
+            arm = external.arm(str(recipe))
+            if unreadable := external.unreadable(arm, backend.name):
+                raise EnvironmentMissing(f"recipes: {unreadable}")
+            external.interpreter(arm, external_python)
         if recipe.quantized and needs_calibration(recipe) and writes_own_text(plan.study.calibration):
             own_text_only_of_builtin(plan.sources[variant.id], str(recipe))
 
 
 def _quantize_and_generate(
-    plan: Plan, store: Store, observer: Observer, watch: Stopwatch, only: str | None, generator: Generator | None
+    plan: Plan,
+    store: Store,
+    observer: Observer,
+    watch: Stopwatch,
+    only: str | None,
+    generator: Generator | None,
+    external_python: str | None,
 ) -> None:
     backend = generator or backend_of(plan.study)
     checked = only == "quantize" or not isinstance(backend, Checks)
@@ -135,14 +147,16 @@ def _quantize_and_generate(
             checked = True
         if generator is None and not isinstance(backend, Serving):
             with watch.timing("quantize"):
-                model = _checkpoint(plan, store, variant, observer)
+                model = _checkpoint(plan, store, variant, observer, external_python)
         if only == "quantize":
             continue
         with watch.timing("generate"):
             generate(plan, store, variant, model, open_cells, observer, watch, generator)
 
 
-def _checkpoint(plan: Plan, store: Store, variant: Variant, observer: Observer) -> ModelRef:
+def _checkpoint(
+    plan: Plan, store: Store, variant: Variant, observer: Observer, external_python: str | None
+) -> ModelRef:
     from qrm_forensics.quantize.diagnosis import read_warnings
 
     made = make_checkpoint(
@@ -153,6 +167,7 @@ def _checkpoint(plan: Plan, store: Store, variant: Variant, observer: Observer) 
         store.calibration_file(variant.model),
         get_generator("embedded"),  # calibration text does not depend on what answers the benchmarks
         observer,
+        external_python=external_python,
     )
     for trap in read_warnings(store.checkpoint_dir(variant.id)):
         observer.note(f"{variant.id}: {trap.sentence}")

@@ -63,14 +63,29 @@ def quantize_external(
     from qrm_forensics.quantize import external
 
     source = model_folder(model)
+    where = external.interpreter(external.arm(name), python)
+    own_text = _own_text_file(source, out, spec)
+    return _by_another_library(source, name, out, spec, own_text, get_generator("embedded"), observer, where)
+
+
+def _by_another_library(
+    source: Path,
+    name: str,
+    out: Path,
+    spec: CalibrationSpec,
+    own_text: Path,
+    backend: Generator,
+    observer: Observer,
+    where: tuple[Path, str],
+) -> ModelRef:
+    from qrm_forensics.quantize import external
+
     arm = external.arm(name)
-    interpreter = external.interpreter(arm, python)
     calibration = None
     if arm.calibrated:
-        backend, own_text = get_generator("embedded"), _own_text_file(source, out, spec)
         calibration = _calibration(source, arm.recipe, "fixed", spec, own_text, backend, observer)
     observer.begin("quantize", arm.recipe, 1)
-    made = external.run(arm, interpreter, source, out, calibration)
+    made = external.run(arm, where, source, out, calibration)
     observer.advance()
     observer.end()
     return made
@@ -112,11 +127,16 @@ def make_checkpoint(
     backend: Generator,
     observer: Observer,
     real: str | None = None,
+    external_python: str | None = None,
 ) -> ModelRef:
-    from qrm_forensics.quantize import content_hash, needs_calibration, quantize, refuse
+    """The checkpoint of a recipe in ``out``; of another library's, which runs in the environment of ``external_python``."""
+    from qrm_forensics.quantize import content_hash, external, needs_calibration, quantize, refuse
 
     if not recipe.quantized:
         return ModelRef(str(source), None, str(recipe), content_hash(source), "original")
+    if recipe.library is not None:
+        where = external.interpreter(external.arm(str(recipe)), external_python)
+        return _by_another_library(source, str(recipe), out, spec, own_text, backend, observer, where)
     reason = refuse(recipe)
     if reason:
         raise InputError(f"recipe {recipe}: {reason}")

@@ -161,7 +161,8 @@ def _calibration_hash(plan: Plan) -> str | None:
     if not found:
         for identity, recipe in plan.recipes.items():
             if recipe.quantized and needs_calibration(recipe):
-                found |= dict.fromkeys(calibration_files(spec, plan.sources[identity], recipe.method, recipe.preset))
+                method = recipe.method if recipe.library is None else str(recipe)
+                found |= dict.fromkeys(calibration_files(spec, plan.sources[identity], method, recipe.preset))
     try:
         return sha256_of(sorted(found))
     except InputError as error:

@@ -66,6 +66,8 @@ QUANTIZERS = {
 
 def refuse(recipe: Recipe) -> str | None:
     """Why ``recipe`` cannot be made, in one line; None where it can.  Loads no weight and no torch."""
+    if recipe.library is not None:
+        return None
     if recipe.method not in QUANTIZERS:
         return f"{recipe}: the method {recipe.method} is not available; available are {', '.join(QUANTIZERS)}"
     return _quantizer(recipe).refuse(recipe)
@@ -76,11 +78,19 @@ def needs_calibration(recipe: Recipe) -> bool:
     reason = refuse(recipe)
     if reason:
         raise RecipeError(reason)
+    if recipe.library is not None:
+        from qrm_forensics.quantize import external
+
+        return external.arm(str(recipe)).calibrated
     return _quantizer(recipe).calibrated
 
 
 def quantizer_version(recipe: Recipe) -> int | None:
-    """The version of the method that makes ``recipe``; None where there is none."""
+    """The version of the method that makes ``recipe`` (of what asks another library for it); None where there is none."""
+    if recipe.library is not None:
+        from qrm_forensics.quantize import external
+
+        return external.VERSION
     return None if refuse(recipe) else _quantizer(recipe).version
 
 
@@ -114,6 +124,8 @@ def quantize(
     holds something else; EnvironmentMissing without torch, transformers and safetensors.
     """
     reason = refuse(recipe)
+    if recipe.library is not None:
+        reason = f"{recipe}: is made by another library; see qrm_forensics.quantize.external"
     if reason:
         raise RecipeError(reason)
     layout = None if real is None else packed_format(real, recipe)

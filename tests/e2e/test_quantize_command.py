@@ -6,29 +6,15 @@ import json
 import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
 import pytest
+from external_library import WORKS, library
 from quantize_helpers import responses, save_tiny, write_lines
 
 pytest.importorskip("torch", reason="quantizing needs torch")
 
 MODEL = "tiny-model"
-#: What llm-compressor would leave, written without torch: one int8 tensor per layer, and the source's config.
-LIBRARY = """
-import json, pathlib, shutil, struct
-
-def write(task, method):
-    source, out = pathlib.Path(task["model"]), pathlib.Path(task["out"])
-    config = json.loads((source / "config.json").read_text())
-    config["quantization_config"] = {"quant_method": method, "format": "float-quantized"}
-    (out / "config.json").write_text(json.dumps(config))
-    names = [f"model.layers.{i}.mlp.up_proj.weight" for i in range(config["num_hidden_layers"])]
-    header = {n: {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [4 * i, 4 * i + 4]} for i, n in enumerate(names)}
-    text = json.dumps(header).encode()
-    (out / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + bytes(4 * len(names)))
-"""
 
 
 def run(*args: str, cwd: Path, **variables: str) -> subprocess.CompletedProcess[str]:
@@ -52,42 +38,6 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save_tiny(folder / MODEL)
     write_lines(folder / "own.jsonl", responses(6))
     return folder
-
-
-def library(folder: Path, body: str) -> Path:
-    """A virtual environment whose llmcompressor is fake: a version, and modules that the worker imports."""
-    venv.create(folder, with_pip=False, symlinks=os.name != "nt")
-    packages = next(folder.glob("lib/python*/site-packages"))
-    about = packages / "llmcompressor-9.9.dist-info"
-    about.mkdir()
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: llmcompressor\nVersion: 9.9\n")
-    for name in ("torch", "transformers", "compressed_tensors"):
-        other = packages / f"{name}-1.0.dist-info"
-        other.mkdir()
-        (other / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name.replace('_', '-')}\nVersion: 1.0\n")
-    (packages / "fake.py").write_text(LIBRARY)
-    (packages / "torch.py").write_text("class cuda:\n    is_available = staticmethod(lambda: True)\n")
-    (packages / "datasets.py").write_text("class Dataset:\n    from_list = staticmethod(list)\n")
-    (packages / "transformers.py").write_text(
-        "class Loaded:\n    def __init__(self, path): self.path = path\n"
-        "    def save_pretrained(self, out, **_):\n"
-        "        import fake, os\n"
-        "        if _: fake.write({'model': self.path, 'out': out}, os.environ.get('FAKE', 'compressed-tensors'))\n"
-        "class AutoTokenizer:\n    from_pretrained = staticmethod(lambda path, **_: Loaded(path))\n"
-        "class AutoModelForCausalLM(AutoTokenizer): pass\n"
-    )
-    package = packages / "llmcompressor"
-    (package / "modifiers").mkdir(parents=True)
-    (package / "__init__.py").write_text(body)
-    (package / "modifiers" / "__init__.py").write_text("")
-    (package / "modifiers" / "quantization.py").write_text(
-        "class GPTQModifier:\n    def __init__(self, **options): self.options = options\n"
-        "class QuantizationModifier(GPTQModifier): pass\n"
-    )
-    return folder
-
-
-WORKS = "def oneshot(model, tokenizer, recipe, **data):\n    print('scheme', recipe[0].options['scheme'], len(data))\n"
 
 
 def test_a_parent_gets_a_folder_that_is_called_as_the_papers(desk: Path, tmp_path: Path) -> None:

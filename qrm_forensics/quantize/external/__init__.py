@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,8 @@ from qrm_forensics.weights import content_hash, open_checkpoint, side_files_hash
 
 PREFIX = "external:"
 VARIABLE = "QRM_EXTERNAL_PYTHON"
+#: Grows when a worker asks its library for something else, so that a run that was begun before is not finished with it.
+VERSION = 1
 _PROBE = "import importlib.metadata as m, sys; print(m.version(sys.argv[1]))"
 
 
@@ -37,7 +40,7 @@ class Arm:
 
     ``package``: what pip installs, ``requirement`` with the version that this was written for.  ``worker``: the script in
     ``workers/`` that runs it with ``options``.  ``config``: how the library's result is named in the paper's style.
-    ``methods``: the ``quant_method`` that the result may have.
+    ``methods``: the ``quant_method`` that the result may have.  ``reader``: the package without which transformers cannot load it.
     """
 
     name: str
@@ -46,6 +49,7 @@ class Arm:
     worker: str
     config: str
     methods: tuple[str, ...]
+    reader: str
     calibrated: bool = True
     options: dict[str, Any] = field(default_factory=dict)
 
@@ -62,6 +66,7 @@ def _llmcompressor(name: str, config: str, calibrated: bool, **options: Any) -> 
         worker="run_llmcompressor.py",
         config=config,
         methods=("compressed-tensors",),
+        reader="compressed-tensors",
         calibrated=calibrated,
         options=options,
     )
@@ -76,7 +81,10 @@ _ALL = (
     _llmcompressor("nvfp4", "rtn-llmcompressor-nvfp4", True, modifier="rtn", scheme="NVFP4"),
     _llmcompressor("mxfp4", "rtn-llmcompressor-mxfp4", False, modifier="rtn", scheme="MXFP4"),
     _llmcompressor("fp8", "rtn-llmcompressor-fp8", False, modifier="rtn", scheme="FP8_DYNAMIC"),
-    Arm("autoawq-w4g128", "autoawq", "autoawq==0.2.9", "run_autoawq.py", "awq-autoawq-w4g128", ("awq",), options=_INT4),
+    Arm(
+        *("autoawq-w4g128", "autoawq", "autoawq==0.2.9", "run_autoawq.py", "awq-autoawq-w4g128", ("awq",), "gptqmodel"),
+        options=_INT4,
+    ),
     *(
         Arm(
             name=f"autoround-w{bits}g128",
@@ -85,6 +93,7 @@ _ALL = (
             worker="run_autoround.py",
             config=f"autoround-autoround-w{bits}g128sym",
             methods=("auto-round", "gptq", "auto_gptq", "awq"),
+            reader="auto-round",
             options={"bits": bits, "group_size": 128},
         )
         for bits in (4, 3)
@@ -92,10 +101,11 @@ _ALL = (
     Arm(
         "gptqmodel-w4g128",
         "gptqmodel",
-        "gptqmodel",
+        "gptqmodel==7.6.0",
         "run_gptqmodel.py",
         "gptq-gptqmodel-w4g128sym",
         ("gptq",),
+        "gptqmodel",
         options=_INT4,
     ),
 )
@@ -112,32 +122,54 @@ def arm(recipe: str) -> Arm:
     raise RecipeError(f"unknown external recipe {recipe!r}; {hint or 'known: ' + ', '.join(ARMS)}")
 
 
+def unreadable(chosen: Arm, backend: str) -> str | None:
+    """Why the backend cannot load what the arm leaves, in one line; None where nothing is known against it.
+
+    Engines say themselves what they have no kernel for; transformers needs another package for some of the formats.
+    """
+    if backend != "embedded":
+        return None
+    try:
+        metadata.version(chosen.reader)
+    except metadata.PackageNotFoundError:
+        return (
+            f"{chosen.recipe}: transformers loads its {chosen.methods[0]} format only with the package {chosen.reader!r}, which is not "
+            "installed here; install it, or ask vLLM for the responses (backend: {name: vllm})"
+        )
+    return None
+
+
 def checkpoint_name(model: str, chosen: Arm) -> str:
     """``<model>-quantized.<method>-<library>-<config>``, as the paper's repository calls them."""
     return f"{model}-quantized.{chosen.config}"
 
 
 def interpreter(chosen: Arm, given: str | None = None) -> tuple[Path, str]:
-    """The Python that has the arm's library, and the library's version there.
+    """The first Python that has the arm's library, and the library's version there.
 
-    ``given``: a Python or the folder of a virtual environment; None takes the running one.  Raises
-    EnvironmentMissing with the command that makes such an environment.
+    ``given``: a Python or the folder of a virtual environment, or several of them with the separator of ``PATH`` between; without
+    it :data:`VARIABLE` says the same, and else the running Python is asked.  Raises EnvironmentMissing with the command
+    that makes such an environment.
     """
-    python = Path(sys.executable) if given is None else _python(Path(given).expanduser())
+    places = [place for place in (given or os.environ.get(VARIABLE, "")).split(os.pathsep) if place]
+    pythons = [_python(Path(place).expanduser()) for place in places] or [Path(sys.executable)]
     made = f"{chosen.package}-env"
     remedy = (
         f"make an environment with it: python -m venv {made} && {made}/bin/pip install '{chosen.requirement}', and add "
         f"--external-python {made} (or set {VARIABLE}={made})"
     )
-    if not python.is_file():
-        raise EnvironmentMissing(f"{chosen.recipe}: there is no Python in {given}; {remedy}")
-    probe = [str(python), "-c", _PROBE, chosen.package]
-    asked = subprocess.run(probe, capture_output=True, text=True, encoding="utf-8", env=_environment(), check=False)
-    if asked.returncode:
-        raise EnvironmentMissing(
-            f"{chosen.recipe}: needs the package {chosen.package!r}, which {python} does not have; {remedy}"
-        )
-    return python, asked.stdout.strip()
+    for place, python in zip(places, pythons, strict=False):
+        if not python.is_file():
+            raise EnvironmentMissing(f"{chosen.recipe}: there is no Python in {place}; {remedy}")
+    for python in pythons:
+        probe = [str(python), "-c", _PROBE, chosen.package]
+        asked = subprocess.run(probe, capture_output=True, text=True, encoding="utf-8", env=_environment(), check=False)
+        if not asked.returncode:
+            return python, asked.stdout.strip()
+    asked_of = " and ".join(map(str, pythons))
+    raise EnvironmentMissing(
+        f"{chosen.recipe}: needs the package {chosen.package!r}, which {asked_of} does not have; {remedy}"
+    )
 
 
 def _python(given: Path) -> Path:

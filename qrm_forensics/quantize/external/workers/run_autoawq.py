@@ -13,11 +13,13 @@ from typing import Any
 
 
 def main(task: dict[str, Any]) -> None:
+    import torch
     from awq import AutoAWQForCausalLM
     from transformers import AutoTokenizer
 
     options = task["options"]
-    model = AutoAWQForCausalLM.from_pretrained(task["model"])
+    where = "auto" if torch.cuda.is_available() else "cpu"
+    model = AutoAWQForCausalLM.from_pretrained(task["model"], device_map=where, torch_dtype="auto")
     tokenizer = AutoTokenizer.from_pretrained(task["model"])
     model.quantize(
         tokenizer,

@@ -6,6 +6,7 @@ Symmetric and without ``desc_act``: what vLLM loads.
 from __future__ import annotations
 
 import json
+import os
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -13,10 +14,14 @@ from typing import Any
 
 
 def main(task: dict[str, Any]) -> None:
+    # its pool of loaders wants two workers, also where there is one core for each of two pools; read when it is imported
+    os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
+    import torch
     from gptqmodel import GPTQModel, QuantizeConfig
 
     options = task["options"]
-    config = QuantizeConfig(bits=options["bits"], group_size=options["group_size"], sym=True, desc_act=False)
+    named = {} if torch.cuda.is_available() else {"device": "cpu"}
+    config = QuantizeConfig(bits=options["bits"], group_size=options["group_size"], sym=True, desc_act=False, **named)
     model = GPTQModel.load(task["model"], config)
     rows = [{"input_ids": row, "attention_mask": [1] * len(row)} for row in task["token_ids"]]
     model.quantize(rows, batch_size=1)
