@@ -29,6 +29,7 @@ from qrm_forensics.generate.vllm_platform import (
     QUIET,
     PlatformSpec,
     check_kv_dtype,
+    check_pipeline,
     check_quantization,
     platform_spec,
 )
@@ -160,7 +161,7 @@ class VLLM:
             driver: Driver = start({"model": model.path, "revision": model.revision, **arguments})
         except (ValueError, OSError, NotImplementedError) as error:
             raise InputError(f"vLLM cannot load the model {model.path}: {_first_line(error)}") from error
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:  # vLLM asserts that the machine has what parallelism needs
             raise EnvironmentMissing(f"vLLM cannot start with {model.path}: {_first_line(error)}") from error
         try:
             yield VLLMSession(
@@ -178,6 +179,7 @@ class VLLM:
         spec = _platform()
         self._check_arguments()
         check_kv_dtype(spec, self._kv_dtype)
+        check_pipeline(spec, {**spec.arguments, **self._given})
         check_quantization(spec, self._quantization, {}, "")
         return spec
 

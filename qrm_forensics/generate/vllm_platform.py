@@ -98,6 +98,18 @@ def check_kv_dtype(spec: PlatformSpec, wanted: str) -> None:
     raise InputError(f"vllm backend: kv_cache_dtype {wanted!r} is not one of {spec.name}'s ({known}); {why}")
 
 
+def check_pipeline(spec: PlatformSpec, arguments: Mapping[str, Any]) -> None:
+    """Raises InputError for the pipeline parallelism that vLLM starts and that dies at the first request.
+
+    On a CPU vLLM 0.32 makes the room for what one rank hands to the next only while it compiles.
+    """
+    if spec.name == "cpu" and arguments.get("pipeline_parallel_size", 1) > 1 and arguments.get("enforce_eager"):
+        raise InputError(
+            "vllm backend: pipeline_parallel_size: vLLM does not run it on a CPU with enforce_eager (the default there); use "
+            "tensor_parallel_size"
+        )
+
+
 def check_quantization(spec: PlatformSpec, wanted: str | None, config: Mapping[str, Any], where: str) -> None:
     """Raises InputError for a quantization that the platform has not, or that it would silently run as another one.
 

@@ -10,7 +10,7 @@ import pytest
 from qrm_forensics.errors import EnvironmentMissing, InputError
 from qrm_forensics.generate import get_generator
 from qrm_forensics.generate.vllm_engine import request_seed
-from qrm_forensics.generate.vllm_platform import check_kv_dtype, check_quantization, platform_spec
+from qrm_forensics.generate.vllm_platform import check_kv_dtype, check_pipeline, check_quantization, platform_spec
 from qrm_forensics.records import Kind, Problem, Request
 
 
@@ -73,6 +73,25 @@ def test_cache_types(platform: Platform, dtype: str, taken: bool) -> None:
     else:
         with pytest.raises(InputError, match=f"'{dtype}' is not one of {spec.name}'s"):
             check_kv_dtype(spec, dtype)
+
+
+@pytest.mark.parametrize(
+    ("platform", "options", "taken"),
+    [
+        (CPU, {"pipeline_parallel_size": 2}, False),
+        (CPU, {"pipeline_parallel_size": 2, "enforce_eager": False}, True),
+        (CPU, {"pipeline_parallel_size": 1, "tensor_parallel_size": 2}, True),
+        (CUDA, {"pipeline_parallel_size": 2, "enforce_eager": True}, True),
+    ],
+)
+def test_pipelines_that_start_and_do_not_run(platform: Platform, options: dict[str, Any], taken: bool) -> None:
+    spec = platform_spec(platform)
+    arguments = {**spec.arguments, **options}
+    if taken:
+        check_pipeline(spec, arguments)
+        return
+    with pytest.raises(InputError, match="does not run it on a CPU"):
+        check_pipeline(spec, arguments)
 
 
 @pytest.mark.parametrize("platform", [CUDA, CPU, NPU])
