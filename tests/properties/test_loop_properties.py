@@ -144,5 +144,5 @@ def test_no_text_is_slow(kind: str) -> None:
     whole, part = (scan_text(HOSTILE[kind](n)) for n in (1_000_000, 62_500))
     for scan in (whole, part):  # compiles, and scans
         report_loops(scan)
-    assert seconds(lambda: report_loops(whole)) < 0.25
+    assert seconds(lambda: report_loops(whole)) < 1.0
     assert seconds(lambda: report_loops(whole)) < 16 * 3 * seconds(lambda: report_loops(part)) + 0.01

@@ -308,4 +308,4 @@ def test_hostile_texts_take_milliseconds() -> None:
         began = time.process_time()
         gibberish(batch, corpus)
         # The scan included; about 30 ms for 1 MB.  The bound leaves room for a busy machine, not for a quadratic.
-        assert time.process_time() - began < 0.6, name
+        assert time.process_time() - began < 2.0, name

@@ -239,4 +239,4 @@ def test_finding_what_is_read_first_takes_time_in_proportion_to_the_text(unit: s
         with contextlib.suppress(Unclear):
             first_reading(text)
         boxed_readings(text)
-        assert time.process_time() - started < 1.0  # mostly 0.02
+        assert time.process_time() - started < 3.0  # mostly 0.02
