@@ -37,13 +37,33 @@ class Loaded:
         return [presets.message(self.prompt, item.question, item.starter_code) for item in self.items]
 
 
-def load(spec: BenchmarkSpec) -> Loaded:
-    """The benchmark that a study names.  Raises InputError that says what is wrong with the entry, or with its files."""
+def check(spec: BenchmarkSpec) -> None:
+    """Raises InputError for an entry that is wrong whatever its files hold."""
     if spec.prompt is not None:
         presets.template(spec.prompt)
     if spec.path is not None and spec.hub:
         raise InputError(f"benchmarks: {spec.name} has a path and is to come from the hub; leave one of them out")
-    if spec.name not in BENCHMARKS or spec.kind is not None or spec.columns():
+    if not _is_own(spec):
+        _subset(BENCHMARKS[spec.name], spec)
+        return
+    if spec.hub or spec.subset is not None:
+        raise InputError(f"benchmarks: hub and subset are for the named ones; {spec.name} is read from its path")
+    if spec.path is None:
+        find(spec.name)
+        raise InputError(
+            f"benchmarks: {spec.name} needs a path to a JSON Lines file with 'problem' and 'answer' (kind and fields say "
+            "that it is your own)"
+        )
+
+
+def _is_own(spec: BenchmarkSpec) -> bool:
+    return spec.name not in BENCHMARKS or spec.kind is not None or bool(spec.columns())
+
+
+def load(spec: BenchmarkSpec) -> Loaded:
+    """The benchmark that a study names.  Raises InputError that says what is wrong with the entry, or with its files."""
+    check(spec)
+    if _is_own(spec):
         return _own(spec)
     benchmark = BENCHMARKS[spec.name]
     subset = _subset(benchmark, spec)
@@ -62,14 +82,7 @@ def load(spec: BenchmarkSpec) -> Loaded:
 
 
 def _own(spec: BenchmarkSpec) -> Loaded:
-    if spec.hub or spec.subset is not None:
-        raise InputError(f"benchmarks: hub and subset are for the named ones; {spec.name} is read from its path")
-    if spec.path is None:
-        find(spec.name)
-        raise InputError(
-            f"benchmarks: {spec.name} needs a path to a JSON Lines file with 'problem' and 'answer' (kind and fields say "
-            "that it is your own)"
-        )
+    assert spec.path is not None
     kind = Kind(spec.kind or "math")
     files = find_files(Path(spec.path).expanduser(), (spec.name,), (), "test")
     items = own.read(read_rows(files), kind, spec.columns())

@@ -100,7 +100,7 @@ def find(name: str) -> Benchmark:
         return BENCHMARKS[name]
     plain = {_plain(known): known for known in (*BENCHMARKS, *PERPLEXITY_NAMES)}
     near = difflib.get_close_matches(_plain(name), plain, 1)
-    hint = f"did you mean {plain[near[0]]!r}?" if near else f"known: {', '.join((*BENCHMARKS, PERPLEXITY))}"
+    hint = f"did you mean {plain[near[0]]!r}?" if near else f"known: {', '.join((*BENCHMARKS, PERPLEXITY))}."
     raise InputError(f"unknown benchmark {name!r}; {hint} Your own needs a path to its file")
 
 

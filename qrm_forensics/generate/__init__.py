@@ -22,7 +22,8 @@ import importlib
 import inspect
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Protocol, cast, runtime_checkable
+from types import NoneType, UnionType
+from typing import Any, Protocol, Union, cast, get_args, get_origin, get_type_hints, runtime_checkable
 
 from qrm_forensics.errors import InputError
 from qrm_forensics.generate.noise import Divergence, NoiseFloor, noise_floor
@@ -138,7 +139,7 @@ def serves(name: str) -> bool:
 
 
 def get_generator(name: str, **options: Any) -> Generator:
-    """The backend called ``name``; raises InputError for an unknown name or option."""
+    """The backend called ``name``; raises InputError for an unknown name or option, or one of another type."""
     if name not in GENERATORS:
         near = difflib.get_close_matches(name, GENERATORS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"known backends: {', '.join(GENERATORS)}"
@@ -150,4 +151,37 @@ def get_generator(name: str, **options: Any) -> Generator:
     except TypeError as error:
         takes = ", ".join(inspect.signature(backend).parameters)
         raise InputError(f"backend {name!r}: {error}; its options are: {takes}") from None
+    hints = get_type_hints(backend.__init__)
+    for option, value in options.items():
+        if not _fits(value, hints.get(option)):
+            raise InputError(f"backend {name!r}: {option} must be {_said(hints[option])}; found {_shown(value)}")
     return cast(Generator, backend(**options))
+
+
+#: How the types of options that a study file can hold are called; others are for code.
+_WORDS: dict[Any, str] = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether an option has the type that its backend says; True for types that no study file can hold."""
+    parts = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if get_origin(hint) is Mapping:
+        return isinstance(value, Mapping) and all(_fits(k, parts[0]) and _fits(v, parts[1]) for k, v in value.items())
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint) if hint in (bool, str, NoneType) else True
+
+
+def _said(hint: Any) -> str:
+    parts = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        return " or ".join(_said(part) for part in parts if part is not NoneType)
+    return "keys with values" if get_origin(hint) is Mapping else _WORDS.get(hint, "of another type")
+
+
+def _shown(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else repr(value)[:80]

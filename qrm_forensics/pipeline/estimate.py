@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from qrm_forensics import builtin
+from qrm_forensics.benchmarks.load import check, load
 from qrm_forensics.benchmarks.registry import BENCHMARKS, PERPLEXITY_NAMES
 from qrm_forensics.errors import InputError
 from qrm_forensics.generate import Serving, serves
@@ -174,9 +175,9 @@ def _size(spec: BenchmarkSpec, unknown: list[str]) -> int | None:
     """Problems of a benchmark: of its files where they are here, else as many as it is known to have."""
     if spec.name == builtin.NAME:
         return builtin.BENCHMARK_SIZE
+    if spec.lighteval is None:
+        check(spec)
     if spec.path is not None and Path(spec.path).expanduser().exists() and not spec.hub:
-        from qrm_forensics.benchmarks.load import load
-
         return len(load(spec).items)
     known = BENCHMARKS.get(spec.name)
     where = "comes from the hub" if spec.hub else f"{spec.path} is not here" if spec.path else "its files are not here"

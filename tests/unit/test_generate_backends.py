@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from qrm_forensics.errors import EnvironmentMissing, InputError
-from qrm_forensics.generate import get_generator, noise_floor
+from qrm_forensics.generate import _class_of, get_generator, noise_floor
 from qrm_forensics.recipes import Sampling
 from qrm_forensics.records import TRACE_SCHEMA, Finish, Kind, ModelRef, Problem, Request, Trace, to_table
 
@@ -57,6 +59,33 @@ def test_unknown_backends_and_options_are_refused_with_a_hint() -> None:
         get_generator("embedded", batch_size=0)
     with pytest.raises(InputError, match="dtype must be one of"):
         get_generator("embedded", dtype="int8")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "said"),
+    [
+        ("server", {"base_url": 3}, "base_url must be a text or keys with values; found 3"),
+        ("server", {"base_url": {"bf16": 3}}, "base_url must be"),
+        ("server", {"base_url": "http://h/v1", "retries": "2"}, "retries must be a whole number; found '2'"),
+        ("server", {"base_url": "http://h/v1", "timeout": True}, "timeout must be a number; found true"),
+        ("server", {"base_url": "http://h/v1", "logprobs": "no"}, "logprobs must be true or false; found 'no'"),
+        ("server", {"base_url": "http://h/v1", "extra": "x"}, "extra must be keys with values; found 'x'"),
+        ("embedded", {"dtype": 16}, "dtype must be a text; found 16"),
+        ("vllm", {"max_model_len": "1k"}, "max_model_len must be a whole number; found '1k'"),
+    ],
+)
+def test_an_option_of_another_type_is_refused(name: str, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError, match=f"^backend '{name}': {said}"):
+        get_generator(name, **options)
+
+
+def test_a_whole_number_is_a_number_and_every_default_has_the_type_of_its_option() -> None:
+    get_generator("server", base_url={"bf16": "http://h/v1"}, timeout=5, extra={"min_p": 0.1})
+    for name in ("embedded", "vllm", "server"):
+        given = {
+            k: p.default for k, p in inspect.signature(_class_of(name)).parameters.items() if p.default is not p.empty
+        }
+        get_generator(name, **given, **({"base_url": "http://h/v1"} if name == "server" else {}))
 
 
 def test_scripted_text_becomes_a_stopped_trace_and_a_trace_is_taken_as_it_is() -> None:

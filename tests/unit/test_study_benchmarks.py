@@ -18,6 +18,7 @@ from qrm_forensics.generate import get_generator
 from qrm_forensics.generate.prompts import chat_prompts, math_prompts, refuse_double_bos
 from qrm_forensics.generate.traces import trace_of
 from qrm_forensics.pipeline import make_plan, perplexity, request_of
+from qrm_forensics.pipeline.estimate import Estimate, estimate
 from qrm_forensics.records import Coverage, Finish, ModelRef
 from qrm_forensics.store import Store
 from qrm_forensics.study import BenchmarkSpec, Study, load_study
@@ -348,3 +349,17 @@ def test_levels_that_are_words_have_their_order() -> None:
 
     assert sorted(["hard", "easy", "medium"], key=_natural) == ["easy", "medium", "hard"]
     assert sorted(["10", "9", "Level 2"], key=_natural) == ["9", "10", "Level 2"]
+
+
+def _estimated(entry: dict[str, Any]) -> Estimate:
+    plain = {"name": "s", "models": ["builtin"], "recipes": ["bf16"], "benchmarks": [entry]}
+    return estimate(Study.model_validate(plain))
+
+
+def test_a_benchmark_that_can_never_be_read_is_refused_by_a_dry_run() -> None:
+    with pytest.raises(InputError, match=r"unknown benchmark 'MATH500x'; did you mean 'MATH-500'\?"):
+        _estimated({"name": "MATH500x"})
+    with pytest.raises(InputError, match="leave one of them out"):
+        _estimated({"name": "MATH-500", "hub": True, "path": "datasets"})
+    with pytest.raises(InputError, match=r"no place.* is no preset"):
+        _estimated({"name": "mine", "path": "nowhere.jsonl", "prompt": "no place"})
