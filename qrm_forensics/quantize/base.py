@@ -71,11 +71,12 @@ class Outcome:
     side: dict[str, Tensor] = field(default_factory=dict)
     packed: dict[str, PackedLinear] = field(default_factory=dict)
 
-    def resume(self, job: Job, layers: int) -> None:
-        """Take over the layers that an earlier attempt has finished; called when everything in front of the first layer is in."""
+    def resume(self, job: Job, layers: int) -> int:
+        """Take over the layers that an earlier attempt has finished, and say how many; called when everything in front of the first layer is in."""
         done = job.finished.restore(self)
         if done:
             job.progress(done, layers)
+        return done
 
     def pack(self, job: Job, made: Mapping[str, tuple[AffineGrid, Tensor]]) -> None:
         """Replace the rounded weights of some linears (grid and codes by full module name) by their codes.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from qrm_forensics.quantize.adapters import ModelMap, model_map
 from qrm_forensics.quantize.base import Job, Outcome
 from qrm_forensics.quantize.layerwise import LayerStream
+from qrm_forensics.quantize.passage import Passage
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.runtime.rounding import affine_parameters, on_grid
 from qrm_forensics.runtime.spec import AttentionSpec, CacheSpec, Rounding, RuntimeSpec
@@ -56,12 +57,16 @@ class KVQuantStar:
         values = CacheSpec(Rounding(bits=recipe.kv_bits))
         skipped = recipe.skipped(model.layers)
         stream = LayerStream(source, job.calibration, torch.float32)
-        outcome.resume(job, model.layers)
+        done = outcome.resume(job, model.layers)
+        passage = Passage(job.finished, stream)
+        passed = passage.restore(done)
         for index in range(model.layers):
             if index not in skipped:
                 tensors = {part: f"layers.{index}.keys.{part}" for part in ("scale", "zero")}
                 rounding = Rounding(bits=recipe.kv_bits, static=True, tensors=tensors)
                 attention[index] = AttentionSpec(CacheSpec(rounding, "before_rope", before_bias), values)
+            if index < passed:
+                continue
             layer = stream.layer(index)
             if job.finished.has(index):
                 stream.advance(layer)
@@ -74,6 +79,7 @@ class KVQuantStar:
                 outcome.side |= {tensors["scale"]: scale, tensors["zero"]: zero}
                 outcome.modules[model.name(index, model.key_source)] = keys.record(scale, zero, recipe.kv_bits)
             job.finished.save(index, outcome)
+            passage.keep(index + 1)
             stream.release(index)
             job.progress(index + 1, model.layers)
         outcome.runtime = RuntimeSpec(str(recipe), attention=attention)

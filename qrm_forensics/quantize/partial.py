@@ -1,8 +1,8 @@
 """The finished layers of a quantization that is under way, so that one that was killed goes on behind the last of them.
 
 They lie in ``<out>.partial/``: ``request.json`` says what they were made for, and each layer is one file that appears whole or not at
-all.  Hidden states are not kept: running the finished layers once is cheaper than writing them layer by layer, and gives the same
-numbers, as the layers are kept exactly as they were run.  What is kept needs no memory any more: of weights, the outcome then says only
+all.  Hidden states are not: running the finished layers once is cheap beside quantizing them, and gives the same numbers, as the layers are
+kept exactly as they were run.  (Where it is not, see :mod:`~qrm_forensics.quantize.passage`.)  What is kept needs no memory any more: of weights, the outcome then says only
 where they lie.
 """
 

@@ -6,7 +6,7 @@ weights as the quantizer has left them by then (rounded ones with GPTQ, those of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -116,6 +116,25 @@ class Witness:
             if linear in stage.linears:
                 return self.inputs.get(self.model.name(int(layer), stage.linears[0]))
         return None
+
+    def seen(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """All that is asked of a witness once its layers are behind it: tensors by name, and numbers (JSON-able)."""
+        tensors = {f"inputs/{name}": found.peak.cpu() for name, found in self.inputs.items() if found.peak is not None}
+        tensors |= {f"keys/{layer}": found.squares for layer, found in self.keys.items() if found.squares is not None}
+        return tensors, {
+            "inputs": {name: found.vectors for name, found in self.inputs.items()},
+            "keys": {str(layer): [f.windows, f.vectors, f.beyond, f.judged] for layer, f in self.keys.items()},
+        }
+
+    def restore(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Know again what :meth:`seen` told."""
+        for name, vectors in numbers["inputs"].items():
+            self.inputs[name] = InputChannels(tensors.get(f"inputs/{name}"), vectors)
+        for layer, (windows, vectors, beyond, judged) in numbers["keys"].items():
+            squares = tensors.get(f"keys/{layer}")
+            self.keys[int(layer)] = KeyChannels(
+                windows, None, squares=squares, vectors=vectors, beyond=beyond, judged=judged
+            )
 
     @contextmanager
     def watching(

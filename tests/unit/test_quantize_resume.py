@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from quantize_helpers import responses, save_tiny, write_array
 
-from qrm_forensics.quantize import load_calibration, quantize
+from qrm_forensics.quantize import load_calibration, passage, quantize
+from qrm_forensics.quantize.layerwise import LayerStream
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.weights import content_hash, read_json
 
@@ -120,3 +121,32 @@ def test_layers_of_another_request_are_not_used(source: Path, text: Path, tmp_pa
     assert steps == [1, 2]
     quantize(source, recipe, tmp_path / "whole", calibration)
     assert made(tmp_path / "out") == made(tmp_path / "whole")
+
+
+def test_text_does_not_go_through_finished_layers_again(
+    source: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe.parse("kvquant_star-kv4")
+    calibration = load_calibration(text, source, samples=6, length=48)
+    quantize(source, recipe, tmp_path / "whole", calibration)
+    monkeypatch.setattr(passage, "INTERVAL", 0)
+    monkeypatch.setattr(passage, "WORTH", 0)
+    passed: list[int] = []
+    own = LayerStream.layer
+
+    def layer(stream: LayerStream, index: int) -> Any:
+        passed.append(index)
+        return own(stream, index)
+
+    monkeypatch.setattr(LayerStream, "layer", layer)
+    for out, damage, expected in (("out", False, [1]), ("damaged", True, [0, 1])):
+        with pytest.raises(Stopped):
+            quantize(source, recipe, tmp_path / out, calibration, progress=stop)
+        kept = tmp_path / f"{out}.partial" / passage.FILE
+        if damage:
+            kept.write_bytes(kept.read_bytes()[:100])
+        passed.clear()
+        quantize(source, recipe, tmp_path / out, calibration)
+        assert passed == expected
+        assert made(tmp_path / out) == made(tmp_path / "whole")
+        assert not kept.parent.exists()
