@@ -328,9 +328,9 @@ def make_model(folder: Path, shape: Shape, seed: int = 0) -> None:
             parameter.copy_(made)
     model.save_pretrained(folder)
     raw = Tokenizer(models.WordLevel({f"t{i}": i for i in range(shape.vocabulary)}, unk_token="t2"))
-    PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="t0", eos_token="t1", unk_token="t2").save_pretrained(
-        folder
-    )
+    # GPTQModel would add a padding token of its own, beyond the embeddings
+    named = {"bos_token": "t0", "eos_token": "t1", "unk_token": "t2", "pad_token": "t1"}
+    PreTrainedTokenizerFast(tokenizer_object=raw, **named).save_pretrained(folder)
 
 
 def make_tokens(file: Path, windows: int, length: int, vocabulary: int, seed: int) -> Path:

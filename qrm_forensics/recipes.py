@@ -177,11 +177,9 @@ class Recipe(BaseModel):
         used = [b for b in (self.weight_bits, self.activation_bits, self.kv_bits) if b]
         return min(used) if used else (32 if self.method == "fp32" else 16)
 
-    def __str__(self) -> str:
-        if self.library is not None:
-            return EXTERNAL_PREFIX + self.library
-        if not self.quantized:
-            return self.method
+    @property
+    def config(self) -> str:
+        """``w3g128``, ``kv4``: the bits without the method and its options; empty where nothing is quantized."""
         config = ""
         if self.weight_bits:
             config += f"w{self.weight_bits}"
@@ -191,11 +189,17 @@ class Recipe(BaseModel):
             config += f"a{self.activation_bits}"
         if self.kv_bits:
             config += f"kv{self.kv_bits}"
-        config += "sym" * self.symmetric + (f"s{self.quant_shards}" if self.quant_shards != 1 else "")
+        return config + "sym" * self.symmetric + (f"s{self.quant_shards}" if self.quant_shards != 1 else "")
+
+    def __str__(self) -> str:
+        if self.library is not None:
+            return EXTERNAL_PREFIX + self.library
+        if not self.quantized:
+            return self.method
         options: list[str] = [self.preset] if self.preset != "fixed" else []
         options += ["skip" + "_".join(map(str, self.skip_layers))] if self.skip_layers else []
         options += [name for name, (field, value, _) in _OPTIONS.items() if getattr(self, field) == value]
-        return "+".join([f"{self.method}-{config}", *options])
+        return "+".join([f"{self.method}-{self.config}", *options])
 
     def skipped(self, layers: int) -> frozenset[int]:
         """The numbers of the skipped layers of a model with ``layers`` of them; raises RecipeError for one it has not."""

@@ -50,6 +50,8 @@ def test_every_recipe_of_another_library_is_a_recipe() -> None:
         assert options.get("bits", recipe.weight_bits) == recipe.weight_bits
         assert options.get("group_size", recipe.group_size) == recipe.group_size
         assert external.ARMS[name].config.split("-")[0] == ("rtn" if name.endswith("mxfp4") else recipe.method)
+    # what makes it comparable with other methods at the same bits
+    assert Recipe.parse("external:autoawq-w4g128").config == Recipe.parse("gptq-w4g128").config == "w4g128"
     assert "library" not in Recipe.parse("awq-w4g128").model_dump()
     with pytest.raises(RecipeError, match="did you mean 'external:llmcompressor-fp8'"):
         Recipe.parse("external:llmcompressor-fp9")

@@ -42,11 +42,6 @@ class EqualBits:
         return float(self.p.value or 0) <= ALPHA
 
 
-def bits_of(recipe: Recipe) -> str:
-    """``w3g128``, ``kv4``: the recipe without its method, which is what makes two methods comparable."""
-    return str(recipe).removeprefix(f"{recipe.method}-").partition("+")[0]
-
-
 def equal_bits(material: Material) -> list[EqualBits]:
     """All pairs of different methods at the same bits on the same problems; Holm over all of them."""
     run = material.run
@@ -55,8 +50,8 @@ def equal_bits(material: Material) -> list[EqualBits]:
         recipes = {v: Recipe.parse(run.variants[v].recipe) for v in contest.quantized(run)}
         for first, second in combinations(recipes, 2):
             one, two = recipes[first], recipes[second]
-            if one.method != two.method and bits_of(one) == bits_of(two):
-                found.append((contest, bits_of(one), first, second, contest.change(first, second)))
+            if one.method != two.method and one.config == two.config:
+                found.append((contest, one.config, first, second, contest.change(first, second)))
     adjusted = holm([change.p_value(DEFAULT) for *_, change in found])
     made = []
     for (contest, bits, first, second, change), value in zip(found, adjusted, strict=True):
