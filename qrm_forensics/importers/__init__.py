@@ -77,9 +77,7 @@ def detect_format(paths: Sequence[Path]) -> str:
             return name
     for file in (file for path in paths for file in below(path)):
         if (why := broken_parquet(file)) is not None:
-            raise InputError(
-                f"{file}: is a Parquet file that is cut off or damaged ({why}); make, download or copy it again"
-            )
+            raise InputError(f"{file}: {why}; make, download or copy it again")
     beside = (
         "give the files of responses by themselves if others lie beside them, or "
         if any(p.is_dir() for p in paths)

@@ -76,16 +76,20 @@ def head_of(path: Path, size: int = HEAD) -> bytes:
 
 
 def broken_parquet(path: Path) -> str | None:
-    """Why a file that is called or begins as a Parquet file cannot be read as one; None where it can, or is none."""
+    """What is wrong with a file that is called or begins as a Parquet file; None where it can be read, or is none."""
     if path.suffix != ".parquet" and head_of(path, len(_PARQUET)) != _PARQUET:
         return None
     try:
         pq.read_schema(path)
-    except OSError as error:
-        return error.strerror or one_line(error)
-    except pa.ArrowException as error:
-        return one_line(error)
+    except (OSError, pa.ArrowException) as error:
+        return parquet_fault(path, error)
     return None
+
+
+def parquet_fault(path: Path, error: Exception) -> str:
+    """In words, what ``error`` says about a file that was read as Parquet."""
+    whole = head_of(path, len(_PARQUET)) == _PARQUET
+    return f"is {'a Parquet file that is cut off or damaged' if whole else 'not a Parquet file'} ({one_line(error)})"
 
 
 def one_line(error: Exception) -> str:

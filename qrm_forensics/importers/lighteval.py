@@ -184,9 +184,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     try:
         file = pq.ParquetFile(path)
     except (OSError, pa.ArrowException) as error:
-        raise InputError(
-            f"{path}: is no whole Parquet file, but cut off or damaged ({files.one_line(error)}); download or copy it again"
-        ) from None
+        raise InputError(f"{path}: {files.parquet_fault(path, error)}; download or copy it again") from None
     with file:
         leaves = [file.schema.column(i).path for i in range(len(file.schema))]
         columns = [leaf for leaf in leaves if _is_read(leaf)]

@@ -134,9 +134,7 @@ def test_lighteval_rows_that_are_broken_or_of_another_kind(tmp_path: Path) -> No
     file.write_bytes(file.read_bytes()[:-20])
     with pytest.raises(InputError, match="is a Parquet file that is cut off or damaged"):
         detect_format([file])
-    with pytest.raises(
-        InputError, match=r"is no whole Parquet file, but cut off or damaged .*download or copy it again"
-    ):
+    with pytest.raises(InputError, match=r"is a Parquet file that is cut off or damaged .*download or copy it again"):
         lighteval.read(file)
 
 
@@ -367,8 +365,11 @@ def test_half_a_parquet_file_is_called_so_and_never_passed_over(tmp_path: Path) 
     for given in (folder, broken):
         with pytest.raises(InputError, match=said):
             detect_format([given])
-        with pytest.raises(InputError, match=r"is no whole Parquet file, but cut off or damaged .*download or copy it"):
+        with pytest.raises(InputError, match=said):
             lighteval.read(given)
+    broken.write_text("<html>", "utf-8")
+    with pytest.raises(InputError, match=r"details_tiny_math\|0_.*is not a Parquet file .*download or copy it again"):
+        lighteval.read(folder)
 
 
 def test_a_log_of_inspect_that_is_there_twice_or_is_no_archive(tmp_path: Path) -> None:
