@@ -10,32 +10,44 @@ import click
 if TYPE_CHECKING:
     from qrm_forensics.pipeline.estimate import Estimate, ModelCost
 
+#: What else stands before a line.
+_LABELS = ("variants", "in all", "latency", "disk")
+
 
 def said(found: Estimate) -> Iterator[str]:
     """The estimate, line by line."""
+    from rich.cells import cell_len
+
+    names = [*(cell.benchmark for cell in found.cells), *found.perplexity]
+    width = max(map(cell_len, [*_LABELS, *names])) + 2
+
+    def labelled(name: str) -> str:
+        """In cells of a terminal, of which a Korean letter takes two."""
+        return name + " " * (width - cell_len(name))
+
     yield (
         f"{found.study}: {_many(len(found.variants), 'variant')} × {_many(len(found.cells), 'benchmark')}, "
         f"backend {found.backend}"
     )
-    yield f"variants    {', '.join(found.variants)}"
+    yield f"{labelled('variants')}{', '.join(found.variants)}"
     for cell in found.cells:
         yield (
-            f"{cell.benchmark:<14}  {_count(cell.problems)} problems, {_count(cell.requests)} responses per variant, "
+            f"{labelled(cell.benchmark)}{_count(cell.problems)} problems, {_count(cell.requests)} responses per variant, "
             f"{_count(cell.tokens_expected)} tokens expected, {_count(cell.tokens_at_most)} at most"
         )
     yield (
-        f"in all      {_count(found.requests)} responses, {_count(found.tokens_expected)} tokens expected, "
+        f"{labelled('in all')}{_count(found.requests)} responses, {_count(found.tokens_expected)} tokens expected, "
         f"{_count(found.tokens_at_most)} at most"
     )
     for name in found.perplexity:
-        yield f"{name:<14}  its text is read once by every checkpoint, for perplexity; no responses"
+        yield f"{labelled(name)}its text is read once by every checkpoint, for perplexity; no responses"
     if found.timed != 0:
-        yield f"latency     {_count(found.timed)} responses of every checkpoint once more, one at a time"
+        yield f"{labelled('latency')}{_count(found.timed)} responses of every checkpoint once more, one at a time"
     for model in found.models:
         yield _memory(model)
     if found.models:
         yield click.style("every variant of a model needs its memory: quantized ones are stored dequantized", dim=True)
-    yield f"disk        {_size(found.checkpoints)} of checkpoints, {_size(found.traces_at_most)} of responses at most"
+    yield f"{labelled('disk')}{_size(found.checkpoints)} of checkpoints, {_size(found.traces_at_most)} of responses at most"
     for reason in found.unknown:
         yield f"{click.style('unknown:', fg='yellow')} {reason}"
     yield click.style("nothing was computed or written", dim=True)

@@ -86,7 +86,13 @@ class Run:
     @property
     def answered(self) -> int:
         """Number of problems to which any variant has a response."""
-        return len(set(zip(self._wide["benchmark"].to_pylist(), self._wide["problem_id"].to_pylist(), strict=True)))
+        return len(self._asked)
+
+    @cached_property
+    def _asked(self) -> dict[tuple[str, str], None]:
+        """(benchmark, id) of the problems to which any variant has a response, in the order of the run."""
+        columns = [self._wide[c].to_pylist() for c in ("benchmark", "problem_id")]
+        return dict.fromkeys(zip(*columns, strict=True))
 
     # ------------------------------------------------------------------ tables
     def tables(self) -> list[str]:
@@ -186,7 +192,10 @@ class Run:
         rows = self._wide.filter(mask).to_pylist()
         there = list(dict.fromkeys((r["sample"], r["seed"]) for r in rows))
         if not there:
-            raise InputError(f"{found.benchmark}/{found.id}: no variant of {self.path} has a response to it")
+            near = self._near(f"{found.benchmark}/{found.id}", [f"{b}/{i}" for b, i in self._asked])
+            raise InputError(
+                f"{found.benchmark}/{found.id}: no variant of {self.path} has a response to it; try {near}"
+            )
         chosen = [k for k in there if (sample is None or k[0] == sample) and (seed is None or k[1] == seed)]
         if not chosen:
             told = ", ".join(f"sample {s}, seed {e}" for s, e in there)
@@ -206,9 +215,11 @@ class Run:
         )
 
     def _problem(self, wanted: str) -> Problem:
-        names = {f"{b}/{i}": p for (b, i), p in self.problem_set.items()}
-        if wanted in names:
-            return names[wanted]
+        everything = {f"{b}/{i}": p for (b, i), p in self.problem_set.items()}
+        if wanted in everything:
+            return everything[wanted]
+        # a benchmark may have more problems than the run has asked
+        names = {name: p for name, p in everything.items() if (p.benchmark, p.id) in self._asked}
         among = {name: p for name, p in names.items() if p.id == wanted}
         if not among:
             benchmark, _, part = wanted.rpartition("/")
@@ -219,9 +230,13 @@ class Run:
             }
         if len(among) == 1:
             return next(iter(among.values()))
-        near = list(among)[:8] or difflib.get_close_matches(wanted, names, 5, cutoff=0.3) or list(names)[:5]
         what = "is more than one problem" if among else "no such problem"
-        raise InputError(f"{wanted!r}: {what} in {self.path}; try {', '.join(map(repr, near))}")
+        near = ", ".join(map(repr, list(among)[:8])) or self._near(wanted, list(names))
+        raise InputError(f"{wanted!r}: {what} in {self.path}; try {near}")
+
+    @staticmethod
+    def _near(wanted: str, names: Sequence[str]) -> str:
+        return ", ".join(map(repr, difflib.get_close_matches(wanted, names, 5, cutoff=0.3) or names[:5]))
 
     def _variants(self, wanted: Sequence[str] | None, there: dict[str, Any], where: str) -> list[str]:
         if wanted is None:

@@ -23,6 +23,13 @@ _PATTERNS = {
     Unit.RATIO: "#,##0.00",
 }
 
+#: Of plain numbers: those between -1 and 1 are told finer.
+_FINE, _COARSE = "0.000", "#,##0.0"
+
+
+def _fine(value: float) -> bool:
+    return 0 < abs(value) < 1
+
 
 @dataclass(frozen=True, slots=True)
 class Signs:
@@ -81,8 +88,7 @@ class Numbers:
                 text = str(format_decimal(value, _PATTERNS[unit], locale=self.locale))
                 text += self.signs.times
             case Unit.PLAIN:
-                pattern = "0.000" if abs(value) < 1 and value else "#,##0.0"
-                text = str(format_decimal(value, pattern, locale=self.locale))
+                text = str(format_decimal(value, _FINE if _fine(value) else _COARSE, locale=self.locale))
             case _:
                 text = str(format_decimal(value, _PATTERNS[unit], locale=self.locale))
         return text.replace("-", MINUS)
@@ -127,13 +133,30 @@ class Numbers:
             return ABSENT
         if claim.unit is Unit.POINTS:
             return self.signed_range(self._points(low), self._points(high)) + self.points_suffix
-        left, right = self.value(low, claim.unit), self.value(high, claim.unit)
+        left, right = self._ends(low, high, claim.unit)
         if low < 0:
             return self.signed_range(left, right)
         if not self.signs.both:
             suffix = next((s for s in ("%", self.signs.times) if left.endswith(s) and right.endswith(s)), "")
             left = left.removesuffix(suffix)
         return left + self.signs.dash + right
+
+    def _ends(self, low: float, high: float, unit: Unit) -> tuple[str, str]:
+        """Both ends of a range with as many decimals, where a value alone would have as many as it needs."""
+        if unit is Unit.PLAIN and _fine(low) != _fine(high):
+            pattern = _FINE if abs(high - low) < 1 else _COARSE
+        elif _PATTERNS.get(unit, "").endswith("#"):
+            whole = all(round(float(value), 1).is_integer() for value in (low, high))
+            pattern = "#,##0" if whole else _COARSE
+        else:
+            return self.value(low, unit), self.value(high, unit)
+        zero = str(format_decimal(0, pattern, locale=self.locale))
+
+        def end(value: float) -> str:
+            text = str(format_decimal(value, pattern, locale=self.locale))
+            return zero if text.lstrip("-") == zero else text.replace("-", MINUS)
+
+        return end(low), end(high)
 
     def signed_range(self, low: str, high: str) -> str:
         """From one printed number to another where either may have a sign: ``−5.0 to +1.4``."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from statistics import fmean, stdev
@@ -42,7 +42,8 @@ BySeed = dict[int, float]
 class PaperTable:
     """One table: ``rows`` are (checkpoint, one cell per column), null where there is nothing; ``seeds`` are those of the run.
 
-    ``partial``: (checkpoint, benchmark, coverage) of cells that are not of the whole benchmark.
+    ``partial``: (checkpoint, benchmark, coverage) of cells that are not of the whole benchmark.  ``unjudged``: (checkpoint, benchmark,
+    responses that were not judged under the policy, of how many).  ``judged``: whether the run has an accuracy table at all.
     """
 
     name: str
@@ -52,6 +53,8 @@ class PaperTable:
     sd: tuple[tuple[str, tuple[float | None, ...]], ...]
     seeds: tuple[int, ...]
     partial: tuple[tuple[str, str, Coverage], ...]
+    unjudged: tuple[tuple[str, str, int, int], ...] = ()
+    judged: bool = True
 
 
 def paper_tables(store: Store) -> tuple[PaperTable, ...]:
@@ -60,8 +63,24 @@ def paper_tables(store: Store) -> tuple[PaperTable, ...]:
     seeds = tuple(sorted({int(s) for data in run.benchmarks.values() for s in data.frame["seed"].unique()}))
     by_policy = sorted(run.policies, key=lambda p: p != "lenient")
     found = [_table(run, f"accuracy-{policy}", policy, seeds, partial(_accuracy, run, policy)) for policy in by_policy]
-    texts = [_table(run, "steps", None, seeds, partial(_steps, store))]
-    return tuple(t for t in (*found, *texts) if any(c is not None for _, row in t.mean for c in row))
+    accuracy = [replace(t, unjudged=_unjudged(run, str(t.policy))) for t in found if _told(t)]
+    steps = replace(_table(run, "steps", None, seeds, partial(_steps, store)), judged=bool(accuracy))
+    return (*accuracy, *((steps,) if _told(steps) else ()))
+
+
+def _told(table: PaperTable) -> bool:
+    return any(value is not None for _, row in table.mean for value in row)
+
+
+def _unjudged(run: RunData, policy: str) -> tuple[tuple[str, str, int, int], ...]:
+    """Cells with responses that the policy did not judge: unscored ones, and those without a verdict (failed requests)."""
+    counts = [
+        (v, data.name, int((~frame[f"status:{policy}"].isin(_JUDGED)).sum()), len(frame))
+        for data in run.benchmarks.values()
+        for v in data.variants
+        for frame in [data.of(v)]
+    ]
+    return tuple(cell for cell in counts if cell[2])
 
 
 def _accuracy(run: RunData, policy: str, variant: str, benchmark: str) -> BySeed:
@@ -175,6 +194,15 @@ def notes(table: PaperTable, texts: Texts) -> list[str]:
     if table.partial:
         named = ", ".join(f"{v} · {b} ({texts.text(f'coverage.{c}')})" for v, b, c in table.partial)
         found.append(texts.text("paper.note_partial", cells=named))
+    if table.unjudged:
+        named = ", ".join(f"{v} · {b}: {n}/{of}" for v, b, n, of in table.unjudged)
+        lost, asked = sum(n for _, _, n, _ in table.unjudged), sum(of for *_, of in table.unjudged)
+        found.append(texts.text("paper.note_unjudged", n=lost, of=asked, cells=named))
+    nothing = ", ".join(f"{v} · {b}" for v, b, n, of in table.unjudged if n == of)
+    if nothing:
+        found.append(texts.text("paper.note_no_accuracy", cells=nothing))
+    if not table.judged:
+        found.append(texts.text("paper.note_no_verdicts"))
     return found
 
 

@@ -119,12 +119,28 @@ def test_the_passes_beside_the_responses_are_named() -> None:
     found = estimate(asked)
     assert (found.perplexity, found.timed) == (["WikiText-2"], 4)
     lines = "\n".join(said(found))
-    assert "WikiText-2      its text is read once by every checkpoint" in lines
+    assert "WikiText-2  its text is read once by every checkpoint" in lines
     assert "latency     4 responses of every checkpoint once more" in lines
     assert "4 variants × 1 benchmark, backend" in lines
     plain = estimate(study())
     assert (plain.perplexity, plain.timed) == ([], 0) and "latency" not in "\n".join(said(plain))
     assert estimate(study(latency={"problems": 40})).timed == 10
+
+
+def test_columns_stand_below_each_other_on_a_terminal() -> None:
+    """A Korean letter takes two cells."""
+    from rich.cells import cell_len
+
+    own = ["수학 문제 모음", "a-benchmark-with-a-long-name"]
+    found = estimate(study(benchmarks=[{"name": "builtin"}, *({"name": n, "path": "no.jsonl"} for n in own)]))
+    names = [*(cell.benchmark for cell in found.cells), "variants", "in all", "disk"]
+    heads = [
+        line[: -len(line.partition("  ")[2].lstrip())]
+        for line in said(found)
+        if line.startswith(tuple(f"{n} " for n in names))
+    ]
+    assert sorted(head.rstrip() for head in heads) == sorted(names)
+    assert {cell_len(head) for head in heads} == {cell_len(own[1]) + 2}
 
 
 def test_a_study_of_perplexity_alone_is_refused_as_the_run_refuses_it(tmp_path: Path) -> None:

@@ -227,6 +227,24 @@ def test_intervals_and_styles() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("unit", "low", "high", "printed"),
+    [
+        (Unit.WORDS, 0, 12.5, "0.0–12.5"),
+        (Unit.TOKENS, 1200.04, 1300.0, "1,200–1,300"),
+        (Unit.CHARS, 3, 40.25, "3.0–40.2"),
+        (Unit.PLAIN, 0.0, 0.5, "0.000–0.500"),
+        (Unit.PLAIN, 0.96, 1.04, "0.960–1.040"),
+        (Unit.PLAIN, 0.5, 12.5, "0.5–12.5"),
+        (Unit.PLAIN, -0.04, 12.5, "0.0 to 12.5"),
+        (Unit.PLAIN, 2.5, 3.1, "2.5–3.1"),
+        (Unit.PLAIN, -0.25, 0.5, "−0.250 to 0.500"),
+    ],
+)
+def test_both_ends_of_an_interval_have_as_many_decimals(unit: Unit, low: float, high: float, printed: str) -> None:
+    assert Texts.of("en").numbers.interval(_claim(low, unit, ci_low=low, ci_high=high)) == printed
+
+
 def test_every_language_has_its_signs_and_its_tag() -> None:
     assert {language: Texts.of(language).tag for language in LANGUAGES} == {
         language: {"zh": "zh-Hans"}.get(language, language) for language in LANGUAGES

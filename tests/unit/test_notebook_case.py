@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from qrm_forensics import builtin
 from qrm_forensics.errors import InputError
 from qrm_forensics.measure import run_metrics
 from qrm_forensics.metrics import get_metric
-from qrm_forensics.notebook import Case, Response, Run
+from qrm_forensics.notebook import Case, Response, Run, open_run
 from qrm_forensics.notebook import tables as made
 from qrm_forensics.notebook.courses import diversity, markers, surprisal
 from qrm_forensics.notebook.html import response_html
@@ -110,6 +111,20 @@ def test_a_case_has_every_variant_the_baseline_first(run: Run) -> None:
 def test_what_is_not_there_is_told(run: Run, problem: str, asked: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         run.case(problem, **asked)  # type: ignore[arg-type]
+
+
+def test_only_problems_that_were_asked_are_suggested(tmp_path: Path) -> None:
+    store = small_run(tmp_path / "run")
+    asked = next(iter(store.problems().values()))
+    more = [replace(asked, id=f"idx-39{i}") for i in range(9)]
+    store.write_problems([*store.problems().values(), *more])
+    run = open_run(store.root)
+    assert run.case("39").id == f"{MATH}/idx-39"
+    for wanted, said in (("idx-394x", "no such problem"), (f"{MATH}/idx-394", "no variant of")):
+        with pytest.raises(InputError, match=said) as refused:
+            run.case(wanted)
+        suggested = str(refused.value).partition("; try ")[2]
+        assert f"'{MATH}/idx-39'" in suggested and "idx-390" not in suggested
 
 
 # ---------------------------------------------------------------------------- display

@@ -19,7 +19,8 @@ from qrm_forensics.cli import cli
 from qrm_forensics.errors import InputError
 from qrm_forensics.importers import import_run
 from qrm_forensics.records import Finish, Kind, Problem, Status, Trace, Variant, Verdict
-from qrm_forensics.report.paper_tables import PaperTable, paper_tables
+from qrm_forensics.report.i18n import Texts
+from qrm_forensics.report.paper_tables import PaperTable, notes, paper_tables
 from qrm_forensics.store import Store
 
 SHARED = Path(__file__).parents[2].parent / "shared"
@@ -165,3 +166,36 @@ def test_real_traces_give_what_their_files_give(tmp_path: Path) -> None:
     assert steps["gptq-w4g128"][0] == pytest.approx(np.mean([len(t.split("\n\n")) for t in texts]))
     # MATH-500 is a subset that somebody selected: shown, but in no average
     assert steps["gptq-w4g128"][2:] == (None, None)
+
+
+def test_what_was_not_judged_is_counted_and_a_missing_accuracy_is_said(tmp_path: Path) -> None:
+    cells = [(v, b) for v in ("bf16", "rtn-w3g128") for b in ("AIME-90", "MATH-500")]
+    store = make(tmp_path / "run", {(v, b, 42): 1 for v, b in cells})
+
+    def judge(variant: str, benchmark: str, judged: int) -> None:
+        """The first so many responses are right, no verdict can be had of the next, and the rest has none."""
+        asked = [f"p{i}" for i in range(SIZES[benchmark])]
+        made = [
+            Verdict(variant, benchmark, p, 0, 42, "lenient", Status.CORRECT, None, None, None) for p in asked[:judged]
+        ]
+        made += [Verdict(variant, benchmark, asked[judged], 0, 42, "lenient", Status.UNSCORED, None, None, None)]
+        store.write_verdicts("lenient", variant, benchmark, made, store.cell_stamp(variant, benchmark))
+
+    judge("bf16", "MATH-500", 3)
+    judge("rtn-w3g128", "AIME-90", 0)
+    accuracy, steps = paper_tables(store)
+    assert accuracy.unjudged == (("rtn-w3g128", "AIME-90", 9, 9), ("bf16", "MATH-500", 2, 5))
+    assert dict(accuracy.mean)["bf16"][1] == 100 and dict(accuracy.mean)["rtn-w3g128"][0] is None
+    english = "\n".join(notes(accuracy, Texts.of("en")))
+    assert "11 of 14 (rtn-w3g128 · AIME-90: 9/9, bf16 · MATH-500: 2/5)" in english
+    assert "Accuracy is missing, because no response was judged: rtn-w3g128 · AIME-90." in english
+    assert steps.unjudged == () and steps.judged
+    for language in ("ko", "zh"):
+        assert "bf16 · MATH-500: 2/5" in "\n".join(notes(accuracy, Texts.of(language)))
+
+    for cell in cells:
+        judge(*cell, 0)
+    (steps,) = paper_tables(store)
+    assert not steps.judged and "qrm-forensics score" in notes(steps, Texts.of("en"))[-1]
+    shown = CliRunner().invoke(cli, ["report", str(store.root), "--format", "table", "--lang", "ko"])
+    assert "정답률이 없습니다" in shown.output
