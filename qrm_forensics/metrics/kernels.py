@@ -21,6 +21,8 @@ which is part of the key of the cache::
 from __future__ import annotations
 
 import hashlib
+import os
+import uuid
 from collections.abc import Callable
 from functools import update_wrapper
 from pathlib import Path
@@ -62,6 +64,23 @@ def cached(*modules: ModuleType) -> Callable[[Callable[..., Any]], Any]:
         # A variable of the closure that nothing reads, as only those are part of the key of the cache.
         code = function.__code__.replace(co_freevars=("_sources",))
         keyed = FunctionType(code, function.__globals__, function.__name__, None, (CellType(digest),))
-        return njit(cache=True, nogil=True)(update_wrapper(keyed, function))
+        return _with_own_files(njit(cache=True, nogil=True)(update_wrapper(keyed, function)))
 
     return compiled
+
+
+_OWN = uuid.uuid4().hex[:8]
+
+
+def _with_own_files(kernel: Any) -> Any:
+    """Let no two processes write machine code to one file.
+
+    Numba numbers the versions of a kernel, one per types of its arguments, by what its index lists.  Two processes that
+    add different ones at the same time take the same number, and whoever comes after them may then be given the machine
+    code for other types, whose results are nonsense.  With names of their own one of the two is only compiled again.
+    """
+    files = getattr(getattr(kernel, "_cache", None), "_cache_file", None)
+    if files is not None:  # no machine code is kept where Numba is switched off
+        named = files._data_name
+        files._data_name = lambda number: named(number).replace(".nbc", f"-{os.getpid()}-{_OWN}.nbc")
+    return kernel
