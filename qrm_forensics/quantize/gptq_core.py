@@ -8,6 +8,8 @@ plane algorithm (arXiv 2507.18553), which is what the tests compare with.
 
 from __future__ import annotations
 
+import ctypes
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -78,8 +80,9 @@ def quantize_weights(
     diagonal = hessian.diagonal().float().masked_fill(dead, 1)
     order = torch.argsort(diagonal, descending=True, stable=True) if act_order else torch.arange(w.shape[1])
     order = order.to(w.device)
-    walking = hessian.float()[order][:, order]
+    walking = hessian.float()[order.unsqueeze(1), order]
     walking.diagonal().copy_(diagonal[order])
+    give_back_memory()
     factor = inverse_factor(walking, damping)
     del walking
     if factor.upper is None:
@@ -137,3 +140,11 @@ def _walk(w: Tensor, upper: Tensor, scale: Tensor, zero: Tensor, groups: list[in
             local[i + 1 :].addr_(corner[i, i + 1 :], column, alpha=-1)
         w[stop:].addmm_(pushed[start:stop, stop:].T, local, alpha=-1)
     return codes.add_(zero[groups])
+
+
+def give_back_memory() -> None:
+    """Let glibc return what is free to the system: what the passes through a layer leave in pieces would come on top of the large matrices."""
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # other C libraries have none
+        if trim is not None:
+            trim(0)

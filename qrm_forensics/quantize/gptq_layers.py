@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qrm_forensics.errors import InputError
 from qrm_forensics.quantize.adapters import ModelMap, Stage
 from qrm_forensics.quantize.affine import MSE_NORM, MSE_SHRINK, MSE_STEPS, sqnr_db
-from qrm_forensics.quantize.gptq_core import BLOCK, GPTQResult, quantize_weights
+from qrm_forensics.quantize.gptq_core import BLOCK, GPTQResult, give_back_memory, quantize_weights
 from qrm_forensics.quantize.hessian import ATTEMPTS, DAMPING, InputMoments
 from qrm_forensics.quantize.layerwise import LayerStream
 from qrm_forensics.recipes import Recipe
@@ -133,3 +133,6 @@ def _round_stage(
         except ValueError as error:
             raise InputError(f"{recipe}: {model.name(index, linears[0])}: {error}; check the checkpoint") from error
         yield from zip(linears, results, strict=True)
+        del results
+    del hessian
+    give_back_memory()

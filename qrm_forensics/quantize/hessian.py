@@ -83,17 +83,42 @@ def inverse_factor(hessian: Tensor, damping: float = DAMPING, attempts: int = AT
     for attempt in range(1, attempts + 1):
         damped = hessian.flip(0, 1).double()
         damped.diagonal().add_(damping * unit)
-        lower, failed = torch.linalg.cholesky_ex(damped)
+        lower, failed = _cholesky(damped)
+        del damped
         if not failed:
-            # R⁻¹, still in reverse order, in the memory that is there
-            inverse = damped.zero_()
-            inverse.diagonal().fill_(1)
-            torch.linalg.solve_triangular(lower, inverse, upper=False, out=inverse)
+            upper = _inverse(lower)
             del lower
-            if bool(torch.isfinite(inverse).all()):
-                return InverseFactor(inverse.float().flip(0, 1), damping, attempt)
+            if bool(torch.isfinite(upper).all()):
+                return InverseFactor(upper, damping, attempt)
         damping *= 2
     return InverseFactor(None, damping / 2, attempts)
+
+
+def _cholesky(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """The lower factor, and whether there is none; on a CPU in the memory of ``matrix``, which is used up."""
+    import torch
+
+    if matrix.device.type != "cpu":
+        lower, failed = torch.linalg.cholesky_ex(matrix)
+        return lower, failed
+    columns = matrix.mT  # symmetric, and laid out as LAPACK wants it
+    failed = torch.empty((), dtype=torch.int32)
+    torch.linalg.cholesky_ex(columns, out=(columns, failed))
+    return columns, failed
+
+
+def _inverse(lower: Tensor) -> Tensor:
+    """The inverse of a lower triangular matrix, with rows and columns in reverse order, float32: block by block, as what is above a block is 0."""
+    import torch
+
+    n = len(lower)
+    found = lower.new_zeros((n, n), dtype=torch.float32)
+    for start, stop in _blocks(n):
+        columns = lower.new_zeros(stop - start, n - start).mT
+        columns.diagonal().fill_(1)
+        torch.linalg.solve_triangular(lower[start:, start:], columns, upper=False, out=columns)
+        found[: n - start, n - stop : n - start] = columns.flip(0, 1)
+    return found
 
 
 def h_norm_error(weight: Tensor, quantized: Tensor, hessian: Tensor) -> float:
@@ -105,10 +130,9 @@ def h_norm_errors(
     weight: Tensor, quantized: Sequence[Tensor], hessian: Tensor, rows: Sequence[int]
 ) -> list[list[float]]:
     """:func:`h_norm_error` of several roundings, each for the parts that weights of ``rows`` rows stand below one another in."""
-    h = hessian.double()
 
     def parts(w: Tensor) -> list[float]:
-        return [float(part.sum()) for part in energies(w.double(), h).split(list(rows))]
+        return [float(part.sum()) for part in energies(w.double(), hessian).split(list(rows))]
 
     output = parts(weight)
     return [
@@ -118,10 +142,10 @@ def h_norm_errors(
 
 
 def energies(weight: Tensor, moments: Tensor) -> Tensor:
-    """wᵀ H w of every row w of ``[rows, columns]``, in the dtype of both: ``[rows]``.  H is symmetric."""
+    """wᵀ H w of every row w of ``[rows, columns]``, in the dtype of ``weight``: ``[rows]``.  H is symmetric."""
     found = weight.new_zeros(len(weight))
     for start, stop in _blocks(len(moments)):  # what is right of a diagonal block counts twice
-        seen = weight[:, start:stop] @ moments[start:stop, start:]
+        seen = weight[:, start:stop] @ moments[start:stop, start:].to(weight.dtype)
         seen[:, stop - start :] *= 2
         found += seen.mul_(weight[:, start:]).sum(1)
     return found

@@ -184,9 +184,14 @@ class LayerStream:
 
     def _keep(self, layer: nn.Module, end: str, add: Callable[[Tensor], None]) -> Held:
         held: Held = []
+        rows = [len(batch) for batch in self.batches]
+        whole: list[Tensor] = []
 
         def keep(x: Tensor) -> None:
-            held.append(x)
+            if not whole:
+                # in one piece: kept one by one among what a pass throws away, they would leave memory full of holes
+                whole.extend(x.new_empty(sum(rows), *x.shape[1:]).split(rows))
+            held.append(whole[len(held)].copy_(x))
             add(x)
 
         self._run(layer, {end: keep}, end)
