@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -14,6 +15,7 @@ from qrm_forensics.weights import MANIFEST, read_json
 
 #: The analysis of the run that holds them.
 ANALYSIS = "latency"
+WEIGHT_FILES = (".safetensors", ".bin", ".gguf")
 _RESPONSES = ["variant", "benchmark", "problem_id", "seconds", "tokens", "prompt_tokens", "finish"]
 _FOOTPRINT = ["variant", "realization", "disk_bytes", "weights_bytes", "peak_bytes", "peak_of"]
 
@@ -25,12 +27,31 @@ def latency_table(store: Store) -> pd.DataFrame:
 
 
 def footprint_table(store: Store) -> pd.DataFrame:
-    """One row per checkpoint that was timed: bytes of its files, of its weights in memory, and at most while it answered."""
+    """One row per checkpoint that was timed: bytes of its files, of its weights in memory, and at most while it answered.
+
+    Where the pass did not know the files, those of the run's own checkpoint folder are taken.
+    """
     rows: list[dict[str, Any]] = [
-        {"variant": v, **{k: told.get(k) for k in _FOOTPRINT[1:3]}, **(told.get("memory") or {})}
+        {
+            "variant": v,
+            "realization": told.get("realization"),
+            "disk_bytes": told.get("disk_bytes") or _disk_bytes(store.checkpoint_dir(v)),
+            **(told.get("memory") or {}),
+        }
         for v, told in _told(store).items()
     ]
     return pd.DataFrame(rows, columns=_FOOTPRINT)
+
+
+def _disk_bytes(folder: Path) -> int | None:
+    """Bytes of the files that hold the weights; None where there is no checkpoint."""
+    return sum(f.stat().st_size for f in folder.glob("*") if f.suffix in WEIGHT_FILES) or None
+
+
+def backends(store: Store) -> str:
+    """The backends that made the run, as a study names them."""
+    names = [info.get("backend") for info in store.study["runs"]]
+    return ", ".join(dict.fromkeys(str(n) for n in names if n)) or "–"
 
 
 def realization(store: Store, variant: Variant) -> str | None:

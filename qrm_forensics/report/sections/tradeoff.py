@@ -16,12 +16,13 @@ from qrm_forensics.compare import mean_interval
 from qrm_forensics.report.checkpoints import tensor_table, variant_table
 from qrm_forensics.report.claims import where, with_interval
 from qrm_forensics.report.data import BenchmarkData
-from qrm_forensics.report.latency import footprint_table, latency_table, realization
-from qrm_forensics.report.model import BenchmarkReport
+from qrm_forensics.report.latency import backends, footprint_table, latency_table, realization
 from qrm_forensics.report.nouns import Claim, Sentence, Unit
 from qrm_forensics.report.sections.material import Material
 from qrm_forensics.report.sections.model import Chart, Column, Look, Part, Section, Series, Table, Value
 
+#: Columns of the measured table that a backend may not tell.
+_SIZES = ("disk", "weights", "peak")
 _TIMES = ["variant", "benchmark", "problem_id", "completion_tokens", "seconds"]
 
 
@@ -71,7 +72,7 @@ def build(material: Material) -> Iterable[Section]:
                 )
                 for v in known
             }
-            yield _section(data, report, known, costs)
+            yield _section(data, known, costs, backends(store))
 
 
 def _cost(
@@ -184,7 +185,7 @@ def _footprint(material: Material, variant: str, table: pd.DataFrame) -> dict[st
     return found
 
 
-def _section(data: BenchmarkData, report: BenchmarkReport, known: dict[str, Claim], costs: dict[str, _Cost]) -> Section:
+def _section(data: BenchmarkData, known: dict[str, Claim], costs: dict[str, _Cost], backend: str) -> Section:
     names = [
         n for n in ("bits", "megabytes", "seconds", "speed") if any(getattr(c, n) is not None for c in costs.values())
     ]
@@ -210,19 +211,15 @@ def _section(data: BenchmarkData, report: BenchmarkReport, known: dict[str, Clai
             Table("tradeoff", columns, rows, Sentence("tradeoff.caption")),
             *((measured,) if measured is not None else ()),
         ),
-        notes=_notes(costs),
+        notes=_notes(costs, backend),
     )
 
 
 def _measured(costs: dict[str, _Cost]) -> Table | None:
     """What the pass with one response in flight has measured."""
-    names = [
-        n
-        for n in ("latency", "alone_speed", "disk", "weights", "peak")
-        if any(getattr(c, n) is not None for c in costs.values())
-    ]
-    if not names:
+    if all(c.latency is None for c in costs.values()):
         return None
+    names = ["latency", *(["alone_speed"] if any(c.alone_speed is not None for c in costs.values()) else []), *_SIZES]
     return Table(
         "latency",
         (
@@ -231,14 +228,20 @@ def _measured(costs: dict[str, _Cost]) -> Table | None:
             *(Column(n, Sentence(f"tradeoff.{n}"), "ci" if n == "latency" else None) for n in names),
         ),
         tuple(
-            (v, Sentence(f"tradeoff.is_{c.realization or 'unknown'}"), *(getattr(c, n) for n in names))
+            (v, Sentence(f"tradeoff.is_{c.realization or 'unknown'}"), *(_cell(c, n) for n in names))
             for v, c in costs.items()
         ),
         Sentence("tradeoff.caption_latency"),
     )
 
 
-def _notes(costs: dict[str, _Cost]) -> tuple[Sentence, ...]:
+def _cell(cost: _Cost, name: str) -> Value:
+    """A size that was not measured says so: an empty cell would leave open whether there is one."""
+    value: Claim | None = getattr(cost, name)
+    return Sentence("tradeoff.not_measured") if value is None and name in _SIZES else value
+
+
+def _notes(costs: dict[str, _Cost], backend: str) -> tuple[Sentence, ...]:
     """What the times do not say."""
     if not any(c.timed for c in costs.values()):
         return (Sentence("tradeoff.no_times"),)
@@ -246,7 +249,9 @@ def _notes(costs: dict[str, _Cost]) -> tuple[Sentence, ...]:
     refused = (Sentence("tradeoff.simulated", {"variants": ", ".join(unreal)}, "warning"),) if unreal else ()
     batch = (Sentence("tradeoff.batch"),) if any(c.seconds is not None for c in costs.values()) else ()
     asked = () if any(c.latency is not None for c in costs.values()) else (Sentence("tradeoff.ask_latency"),)
-    return refused + batch + asked
+    silent = [v for v, c in costs.items() if c.latency is not None and c.weights is None]
+    slots: dict[str, Claim | str] = {"variants": ", ".join(silent), "backend": backend}
+    return refused + batch + asked + ((Sentence("tradeoff.no_memory", slots),) if silent else ())
 
 
 def _answer(known: dict[str, Claim], costs: dict[str, _Cost]) -> Sentence:
