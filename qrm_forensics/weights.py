@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -206,10 +207,13 @@ def _parts(name: str, entry: TensorEntry) -> Iterator[bytes]:
             left -= len(part)
 
 
-def write_tensors(file: Path, tensors: Mapping[str, Tensor | TensorEntry]) -> None:
+def write_tensors(
+    file: Path, tensors: Mapping[str, Tensor | TensorEntry], metadata: Mapping[str, str] | None = None
+) -> None:
     """Write the file that ``save_file`` of safetensors writes of these tensors, byte by byte, without having them in memory at once.
 
-    What is given by its place in another file is copied from there in small parts.
+    What is given by its place in another file is copied from there in small parts.  Raises OSError that names ``file``, as safetensors
+    itself does not, where it cannot be written.
     """
 
     def code(tensor: Tensor | TensorEntry) -> str:
@@ -218,7 +222,7 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor | TensorEntry]) -> No
     rank = {name: -place for place, name in enumerate(_DTYPES)}
     # a type that is not listed (of fewer than eight bits) goes last
     ordered = sorted(tensors.items(), key=lambda item: (rank.get(code(item[1]), 1), item[0]))
-    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    header: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
     start = 0
     for name, tensor in ordered:
         bytes_ = tensor.stop - tensor.start if isinstance(tensor, TensorEntry) else tensor.nbytes
@@ -227,14 +231,16 @@ def write_tensors(file: Path, tensors: Mapping[str, Tensor | TensorEntry]) -> No
         start += bytes_
     text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    with file.open("wb") as stream:
-        stream.write(len(text).to_bytes(8, "little") + text)
-        for name, tensor in ordered:
-            if isinstance(tensor, TensorEntry):
-                for part in _parts(name, tensor):
+    try:
+        with file.open("wb") as stream:
+            stream.write(len(text).to_bytes(8, "little") + text)
+            for name, tensor in ordered:
+                for part in _parts(name, tensor) if isinstance(tensor, TensorEntry) else [_bytes_of(tensor)]:
                     stream.write(part)
-            else:
-                stream.write(_bytes_of(tensor))
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(file)) from error
 
 
 _CODES = {name: code for code, name in _DTYPES.items()}
@@ -294,7 +300,7 @@ def write_checkpoint(
             tensors: dict[str, Tensor | TensorEntry] = dict(more)
             for name in names:
                 tensors |= swapped.get(name, {name: changed.get(name, source.entries[name])})
-            write_tensors(out / file.name, tensors)
+            write_tensors(out / file.name, tensors, {"format": "pt"})
         more = {}
         written = dict(_header(out / file.name))
         weight_map |= dict.fromkeys(written, file.name)

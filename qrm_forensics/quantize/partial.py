@@ -9,7 +9,6 @@ where they lie.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qrm_forensics.errors import ForensicsError
-from qrm_forensics.weights import TensorEntry, read_json, tensor_entries
+from qrm_forensics.weights import TensorEntry, read_json, tensor_entries, write_tensors
 
 if TYPE_CHECKING:
     import torch
@@ -89,8 +88,6 @@ class FinishedLayers:
         """
         if self.folder is None:
             return
-        from safetensors.torch import save_file
-
         tensors: dict[str, Tensor] = {}
         for part in ("tensors", "side"):
             found: dict[str, Tensor | TensorEntry] = getattr(outcome, part)
@@ -111,11 +108,7 @@ class FinishedLayers:
             fresh.replace(self.folder / REQUEST)
         file = self._file(index)
         fresh = file.with_suffix(".tmp")
-        # every tensor gets memory of its own, which the format demands
-        whole = {name: tensor.detach().to("cpu").clone(memory_format=_contiguous()) for name, tensor in tensors.items()}
-        save_file(whole, fresh, metadata={"told": json.dumps(told)})
-        with fresh.open("rb") as written:
-            os.fsync(written.fileno())
+        write_tensors(fresh, tensors, {"told": json.dumps(told)})
         fresh.replace(file)
         _refer(outcome, file)
         self._know(outcome)
@@ -167,9 +160,3 @@ def _narrowed(parameter: Tensor, dtype: torch.dtype | None) -> Tensor:
         return parameter.detach()
     narrow = parameter.detach().to(dtype)
     return narrow if torch.equal(narrow.to(parameter.dtype), parameter) else parameter.detach()
-
-
-def _contiguous() -> Any:
-    import torch
-
-    return torch.contiguous_format

@@ -9,12 +9,12 @@ that on a GPU, which is why they are kept only where enough was computed since t
 from __future__ import annotations
 
 import json
-import os
 import time
 from typing import TYPE_CHECKING, Any
 
 from qrm_forensics.quantize.partial import FinishedLayers
 from qrm_forensics.quantize.witness import current_witness
+from qrm_forensics.weights import write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,19 +66,15 @@ class Passage:
         """Keep the hidden states behind ``passed`` layers, all of which are among the finished ones, where that is worth it."""
         if self._folder is None or time.monotonic() - self._since < max(INTERVAL, WORTH * self._cost):
             return
-        from safetensors.torch import save_file
-
         started = time.monotonic()
-        tensors = {f"states/{i}": batch.cpu().contiguous() for i, batch in enumerate(self._stream.batches)}
+        tensors = {f"states/{i}": batch for i, batch in enumerate(self._stream.batches)}
         told: dict[str, Any] = {"layer": passed, "batches": len(tensors)}
         witness = current_witness()
         if witness is not None:
             seen, told["witness"] = witness.seen()
             tensors |= seen
         fresh = self._folder / f"{FILE}.tmp"
-        save_file(tensors, fresh, metadata={"told": json.dumps(told)})
-        with fresh.open("rb") as written:
-            os.fsync(written.fileno())
+        write_tensors(fresh, tensors, {"told": json.dumps(told)})
         fresh.replace(self._folder / FILE)
         self._since = time.monotonic()
         self._cost = self._since - started

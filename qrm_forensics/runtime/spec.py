@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from qrm_forensics.errors import InputError
-from qrm_forensics.weights import RUNTIME_FILES, weights_hash
+from qrm_forensics.weights import RUNTIME_FILES, weights_hash, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -193,9 +193,7 @@ def write_runtime(folder: Path, spec: RuntimeSpec, tensors: Mapping[str, Tensor]
         raise ValueError(f"the runtime description and its tensors differ: {', '.join(odd[:3])}")
     (folder / FILE).write_text(spec.to_json(), encoding="utf-8")
     if tensors:
-        from safetensors.torch import save_file
-
-        save_file({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, folder / TENSORS)
+        write_tensors(folder / TENSORS, tensors)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     config["model_type"] = TYPE_PREFIX + str(config.get("model_type", ""))
     config["quantization_config"] = {"quant_method": QUANT_METHOD, "recipe": spec.recipe, "runtime": FILE}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -33,17 +34,29 @@ def tensors() -> dict[str, torch.Tensor]:
 def test_same_bytes_as_safetensors(tmp_path: Path) -> None:
     given = tensors()
     save_file(given, tmp_path / "theirs", metadata={"format": "pt"})
-    write_tensors(tmp_path / "ours", dict(reversed(given.items())))
+    write_tensors(tmp_path / "ours", dict(reversed(given.items())), {"format": "pt"})
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
-    write_tensors(tmp_path / "copied", tensor_entries(tmp_path / "theirs"))
+    write_tensors(tmp_path / "copied", tensor_entries(tmp_path / "theirs"), {"format": "pt"})
     assert (tmp_path / "copied").read_bytes() == (tmp_path / "theirs").read_bytes()
+    told = {"told": '{"가": "a \\"b\\"\\n"}'}
+    for name, metadata in (("none", None), ("told", told)):
+        save_file(given, tmp_path / "theirs", metadata=metadata)
+        write_tensors(tmp_path / name, given, metadata)
+        assert (tmp_path / name).read_bytes() == (tmp_path / "theirs").read_bytes()
 
 
 def test_rows_of_another_tensor(tmp_path: Path) -> None:
     turned = torch.arange(12.0).reshape(3, 4).T
     write_tensors(tmp_path / "ours", {"w": turned})
-    save_file({"w": turned.contiguous()}, tmp_path / "theirs", metadata={"format": "pt"})
+    save_file({"w": turned.contiguous()}, tmp_path / "theirs")
     assert (tmp_path / "ours").read_bytes() == (tmp_path / "theirs").read_bytes()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_a_full_disk_is_an_ordinary_error_that_names_the_file() -> None:
+    with pytest.raises(OSError, match="No space left") as error:
+        write_tensors(Path("/dev/full"), tensors())
+    assert (error.value.errno, error.value.filename) == (errno.ENOSPC, "/dev/full")
 
 
 @pytest.mark.parametrize("whole", [True, False])

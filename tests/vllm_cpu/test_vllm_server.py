@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -64,7 +65,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         "DO_NOT_TRACK": "1",
     }
     with log.open("wb") as told:
-        server = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT, env=variables)
+        # a session of its own: the engine and its workers are processes too, and must not outlive the tests
+        server = subprocess.Popen(command, stdout=told, stderr=subprocess.STDOUT, env=variables, start_new_session=True)
     try:
         deadline = time.monotonic() + STARTED_WITHIN
         while True:
@@ -83,6 +85,8 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             server.kill()
             server.wait()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(server.pid, signal.SIGKILL)
 
 
 def requests(count: int = len(PROBLEMS), samples: int = 1) -> list[Request]:
