@@ -109,6 +109,8 @@ def read_parquet(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
     """Read a table of this suite; raises StoreError that names the file and the remedy."""
     try:
         table = pq.ParquetFile(path).read(columns=list(columns) if columns is not None else None)
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: is not there; run or import again, which makes it and keeps what is done") from error
     except (OSError, pa.ArrowException) as error:
         raise StoreError(f"{path}: not a readable Parquet file ({error}); delete it and run again") from error
     version = (table.schema.metadata or {}).get(_VERSION_KEY)
@@ -250,6 +252,17 @@ class Store:
         if lost := {"request", "request_hash", "variants", "baseline", "runs"} - study.keys():
             raise StoreError(f"{self.study_file}: {', '.join(sorted(lost))} is missing; make the run again")
         return study
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """The languages that the study asks for its report in; none where it does not say."""
+        return tuple(self.study.get("languages", ()))
+
+    def set_languages(self, languages: Sequence[str]) -> None:
+        """Write into study.json what :attr:`languages` reads."""
+        study = self.study
+        if study.get("languages") != list(languages):
+            write_text(self.study_file, _json(study | {"languages": list(languages)}))
 
     @property
     def variants(self) -> list[Variant]:

@@ -153,7 +153,7 @@ class Study(_Part):
     backend: BackendSpec = BackendSpec()
     calibration: CalibrationSpec = CalibrationSpec()
     baseline: Recipe = Recipe(method="bf16")
-    languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en", "ko")
+    languages: Annotated[tuple[str, ...], Field(min_length=1)] = ("en",)
     thinking: tuple[Thinking, ...] = (Thinking(),)
     latency: LatencySpec | None = None
 

@@ -11,7 +11,10 @@ import click
 from qrm_forensics.errors import InputError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qrm_forensics.report.model import ReportContext
+    from qrm_forensics.store import Store
 
 RUNS = Path("runs")
 #: The format that is made from the run and not from what the report says.
@@ -20,7 +23,12 @@ TABLE = "table"
 
 @click.command()
 @click.argument("run_folder", metavar="[RUN]", required=False, type=click.Path(path_type=Path))
-@click.option("--lang", "languages", multiple=True, help="Language: en, ko or zh; may be repeated (default: en).")
+@click.option(
+    "--lang",
+    "languages",
+    multiple=True,
+    help="Language: en, ko or zh; may be repeated (default: languages of the study, else en).",
+)
 @click.option(
     "--format",
     "formats",
@@ -74,18 +82,16 @@ def report(
     if unknown := [f for f in chosen if f not in (*FORMATS, TABLE)]:
         raise InputError(f"report format {', '.join(unknown)}: choose from {', '.join((*FORMATS, TABLE))}")
     if TABLE in chosen:
-        files = _paper_tables(run_folder, context_file, list(languages) or ["en"], out, as_json)
+        files = _paper_tables(run_folder, context_file, languages, out, as_json)
         chosen = [f for f in chosen if f != TABLE]
         if not chosen:
             _print_files(files[0], files[1:], as_json)
             return
-    context, target = _read(run_folder, context_file, responses=bool({"html", "json"} & set(chosen)))
+    context, target, wanted = _read(run_folder, context_file, languages, responses=bool({"html", "json"} & set(chosen)))
     target = out or target
     try:
         budget = None if all_in_one else trace_budget_mb
-        written = render(
-            *(context, list(languages) or ["en"], target), formats=chosen, templates=templates, trace_budget_mb=budget
-        )
+        written = render(*(context, wanted, target), formats=chosen, templates=templates, trace_budget_mb=budget)
     except MissingMessage as error:
         if context_file is None:
             raise
@@ -106,7 +112,7 @@ def report(
 
 
 def _paper_tables(
-    run_folder: Path | None, context_file: Path | None, languages: list[str], out: Path | None, as_json: bool
+    run_folder: Path | None, context_file: Path | None, languages: Sequence[str], out: Path | None, as_json: bool
 ) -> list[Path]:
     """Print and write the paper's tables; the folder, then the files."""
     from qrm_forensics.cli.paper_tables import print_tables
@@ -116,8 +122,8 @@ def _paper_tables(
 
     if context_file is not None:
         raise InputError("--format table: steps are counted in the responses, which a context has not; give the RUN")
-    texts = {language: Texts.of(language) for language in check_languages(languages)}
     store = Store(run_folder) if run_folder else newest_run(RUNS)
+    texts = {language: Texts.of(language) for language in check_languages(_languages(languages, store))}
     tables = paper_tables(store)
     target = out or store.root / "report"
     files = write_tables(tables, target / "tables", texts)
@@ -134,18 +140,28 @@ def _print_files(target: Path, files: list[Path], as_json: bool) -> None:
             click.echo(str(path))
 
 
-def _read(run_folder: Path | None, context_file: Path | None, *, responses: bool) -> tuple[ReportContext, Path]:
-    """What to render, and the folder that the report goes to unless another one is named."""
+def _languages(wanted: Sequence[str], store: Store | None) -> list[str]:
+    """Those of ``--lang``, else of the study that the run was made for, else English."""
+    return list(wanted) or list(store.languages if store is not None else ()) or ["en"]
+
+
+def _read(
+    run_folder: Path | None, context_file: Path | None, languages: Sequence[str], *, responses: bool
+) -> tuple[ReportContext, Path, list[str]]:
+    """What to render, the folder that the report goes to unless another one is named, and the languages."""
     from qrm_forensics.report.context import build_context
     from qrm_forensics.report.export_files.context_json import load_context
+    from qrm_forensics.report.i18n import check_languages
     from qrm_forensics.store import Store, newest_run
 
+    if languages:
+        check_languages(languages)  # before anything is computed
     if context_file is None:
         store = Store(run_folder) if run_folder else newest_run(RUNS)
-        return build_context(store, responses=responses), store.root / "report"
+        return build_context(store, responses=responses), store.root / "report", _languages(languages, store)
     if run_folder is not None:
         raise InputError(f"give a RUN or --context, not both: {run_folder}, {context_file}")
-    return load_context(context_file), context_file.parent
+    return load_context(context_file), context_file.parent, _languages(languages, None)
 
 
 COMMANDS = (report,)

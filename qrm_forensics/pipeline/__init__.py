@@ -75,6 +75,7 @@ def run(
     observer = observer or Silent()
     store = Store.create(out, request=request_of(plan), variants=plan.variants, baseline=plan.baseline, fresh=fresh)
     with store.writing():
+        store.set_languages(plan.study.languages)
         store.write_problems(plan.problems)
         if only in (None, "quantize", "generate"):
             _quantize_and_generate(plan, store, observer, watch, only, generator, external_python)

@@ -16,7 +16,9 @@ from qrm_forensics.recipes import Recipe, Sampling
 from qrm_forensics.records import ModelRef, Request, Trace
 from qrm_forensics.report.context import build_context
 from qrm_forensics.report.evidence import evidence
+from qrm_forensics.report.i18n import Texts
 from qrm_forensics.report.latency import footprint_table, latency_table
+from qrm_forensics.report.model import Sentence
 from qrm_forensics.report.sections.model import Section
 from qrm_forensics.store import Store
 from qrm_forensics.study import BenchmarkSpec, LatencySpec, Study
@@ -133,3 +135,21 @@ def test_times_of_checkpoints_that_run_as_they_are_used_are_drawn(real: Store, t
     section, _ = _section(store)
     assert {c.name for c in section.charts} == {"bits", "megabytes", "latency"}
     assert "tradeoff.simulated" not in {n.key for n in section.notes}
+
+
+def test_a_backend_that_does_not_tell_its_memory_is_named_and_leaves_no_empty_cell(tmp_path: Path) -> None:
+    store = pipeline.run(pipeline.make_plan(study()), tmp_path / "run", generator=Counting())
+    folder = store.checkpoint_dir("rtn-w3g128")
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "model.bin").write_bytes(bytes(3_000_000))
+    section, claims = _section(store)
+    table = section.tables[1]
+    sizes = [{c.name: v for c, v in zip(table.columns, row, strict=True)} for row in table.rows]
+    for row in sizes:
+        assert row["weights"] == row["peak"] == Sentence("tradeoff.not_measured")
+    assert sizes[0]["disk"] == Sentence("tradeoff.not_measured")  # nothing is known of its files
+    assert claims["tradeoff/rtn-w3g128/disk"].value == 3
+    (note,) = (n for n in section.notes if n.key == "tradeoff.no_memory")
+    assert note.slots == {"variants": "bf16, rtn-w3g128", "backend": "scripted"}
+    for language, words in (("en", "run with scripted"), ("ko", "scripted 백엔드를 썼습니다"), ("zh", "scripted 后端")):
+        assert words in Texts.of(language).sentence(note)

@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from qrm_forensics import builtin, pipeline
+from qrm_forensics.cli.report import report
 from qrm_forensics.errors import InputError, StoreError
 from qrm_forensics.generate import get_generator
 from qrm_forensics.recipes import Recipe
@@ -54,6 +56,31 @@ def test_a_run_has_exactly_the_planned_traces_and_the_expected_verdicts(plan: pi
     assert by_variant == {"bf16": {"correct"}, "rtn-w3g128": {"missing"}}
     measured = {k: v for table in store.measures().values() for k, v in _row(table, "rtn-w3g128").items()}
     assert measured["loop"] is True and measured["closed"] is False
+
+
+def test_a_report_is_in_the_languages_of_the_study_unless_others_are_named(tmp_path: Path) -> None:
+    run = str(tmp_path / "run")
+    for languages in (("zh", "en"), ("ko",)):
+        plan = pipeline.make_plan(study(limit=3).model_copy(update={"languages": languages}))
+        pipeline.run(plan, Path(run), generator=get_generator("scripted", function=answer))
+        assert CliRunner().invoke(report, [run, "--format", "md"], catch_exceptions=False).exit_code == 0
+        assert {p.name for p in (tmp_path / "run" / "report").glob("report.*.md")} == {
+            f"report.{k}.md" for k in languages
+        }
+        shutil.rmtree(tmp_path / "run" / "report")
+    assert CliRunner().invoke(report, [run, "--format", "md", "--lang", "en"], catch_exceptions=False).exit_code == 0
+    assert [p.name for p in (tmp_path / "run" / "report").glob("report.*.md")] == ["report.en.md"]
+
+
+def test_problems_that_are_gone_are_called_so_and_come_again_with_the_run(plan: pipeline.Plan, tmp_path: Path) -> None:
+    store = pipeline.run(plan, tmp_path / "run", generator=get_generator("scripted", function=answer))
+    file = tmp_path / "run" / "problems.parquet"
+    before = file.read_bytes()
+    file.unlink()
+    with pytest.raises(StoreError, match=r"problems\.parquet: is not there; run or import again"):
+        store.problem_table()
+    pipeline.run(plan, tmp_path / "run", generator=get_generator("scripted", function=answer))
+    assert file.read_bytes() == before
 
 
 def _row(table: object, variant: str) -> dict[str, object]:
