@@ -40,6 +40,15 @@ def wait(page: Any, expression: str) -> None:
         page.wait_for_timeout(40)
 
 
+def settle(page: Any) -> None:
+    """Until the page is as long, and where, as it was a moment ago: what is drawn late would move what is about to be clicked."""
+    end, looks = time.monotonic() + PATIENCE, [""]
+    while len(looks) < 4 or len(set(looks[-4:])) > 1:
+        assert time.monotonic() < end, looks[-4:]
+        page.wait_for_timeout(40)
+        looks.append(page.evaluate("document.documentElement.scrollHeight + ' ' + scrollY"))
+
+
 def complaint(message: Any) -> list[str]:
     """What a message in the console says; nothing of the browser's hints on its own work, which come with the load of the machine."""
     return [] if message.type == "verbose" else [f"{message.type}: {message.text}"]
@@ -75,4 +84,5 @@ def open_page(browser: Any, report: Path, hash: str = "", **options: Any) -> Ope
     opened.page.on("dialog", lambda d: (opened.dialogs.append(d.message), d.dismiss()))
     opened.page.goto(report.as_uri() + hash)
     opened.page.wait_for_selector("html[data-ready]", state="attached")
+    settle(opened.page)
     return opened

@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from browser_page import PATIENCE, complaint, wait
+from browser_page import PATIENCE, complaint, settle, wait
 from reader_sample import SIXES, START, UNIT, asked, looping, plain, reader_of
 from report_sample import BASE, W3, W4, sample_context
 
@@ -44,6 +44,7 @@ class Page:
         self.page.on("request", lambda r: self.requests.append(r.url))
         self.page.goto(report.as_uri() + anchor)
         self.page.wait_for_selector(".r-table tbody tr[data-at], .reader .empty", state="attached")
+        settle(self.page)
 
     def wait(self, expression: str) -> None:
         wait(self.page, expression)
@@ -355,7 +356,7 @@ def test_names_of_problems_lead_to_their_responses(at: Any) -> None:
     p = at("#en:summary")
     link = p.page.locator(".page[lang=en] .case h4 a[href*=':reader?']").first
     name = link.inner_text()
-    link.click()
+    link.press("Enter")  # charts are drawn as they come near, and may move it from under a mouse
     p.page.wait_for_selector(f".reader h2:has-text('{name}')")
     p.page.keyboard.press("Escape")
     assert p.page.locator(".reader").is_hidden()

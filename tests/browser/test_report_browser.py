@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser_page import PATIENCE, complaint, wait
+from browser_page import PATIENCE, complaint, settle, wait
 from report_sample import BENCHMARK, HOSTILE, W3, sample_context
 
 from qrm_forensics.report.render import render
@@ -79,6 +79,7 @@ def _open(browser: Any, report: Path, **options: Any) -> Opened:
     opened.page.goto(report.as_uri())
     if options.get("java_script_enabled", True):
         opened.page.wait_for_selector("html[data-ready]", state="attached")
+        settle(opened.page)
     return opened
 
 
