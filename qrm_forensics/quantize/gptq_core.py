@@ -80,11 +80,8 @@ def quantize_weights(
     diagonal = hessian.diagonal().float().masked_fill(dead, 1)
     order = torch.argsort(diagonal, descending=True, stable=True) if act_order else torch.arange(w.shape[1])
     order = order.to(w.device)
-    walking = hessian.float()[order.unsqueeze(1), order]
-    walking.diagonal().copy_(diagonal[order])
     give_back_memory()
-    factor = inverse_factor(walking, damping)
-    del walking
+    factor = inverse_factor(hessian.float(), damping, order=order, diagonal=diagonal)
     if factor.upper is None:
         codes = nearest.reshape_as(w)
     else:

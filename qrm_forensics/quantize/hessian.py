@@ -69,20 +69,35 @@ class InverseFactor:
     attempts: int
 
 
-def inverse_factor(hessian: Tensor, damping: float = DAMPING, attempts: int = ATTEMPTS) -> InverseFactor:
+def inverse_factor(
+    hessian: Tensor,
+    damping: float = DAMPING,
+    attempts: int = ATTEMPTS,
+    *,
+    order: Tensor | None = None,
+    diagonal: Tensor | None = None,
+) -> InverseFactor:
     """The inverse of the upper triangular R with ``R Rᵀ = H + damping · mean(diag H) · I``, in float64.
 
     ``(R Rᵀ)⁻¹ = (R⁻¹)ᵀ R⁻¹``, and R⁻¹ is upper triangular, so that one factorisation is enough; R comes from the Cholesky factor of the
     matrix with rows and columns in reverse order.  If it fails, or leaves something that is not finite, the damping is doubled and
     everything starts again from the undamped matrix: dampings do not add up (in the public GPTQ code they do).  The callers log
     the damping that was used.
+
+    ``order``: of the rows and columns of H in all this, and in the result.  ``diagonal``: what stands for the diagonal of ``hessian``, in its own order.
     """
     import torch
 
-    unit = hessian.diagonal().double().mean()
+    columns = torch.arange(len(hessian), device=hessian.device) if order is None else order
+    ordered = (hessian.diagonal() if diagonal is None else diagonal)[columns]
+    unit = ordered.double().mean()
+    backwards = columns.flip(0)
     for attempt in range(1, attempts + 1):
-        damped = hessian.flip(0, 1).double()
-        damped.diagonal().add_(damping * unit)
+        # filled block by block: beside a large H there is one matrix of its size in float64, and no other
+        damped = hessian.new_empty(hessian.shape, dtype=torch.float64)
+        for start, stop in _blocks(len(hessian)):
+            damped[start:stop] = hessian[backwards[start:stop].unsqueeze(1), backwards]
+        damped.diagonal().copy_(ordered.flip(0)).add_(damping * unit)
         lower, failed = _cholesky(damped)
         del damped
         if not failed:
