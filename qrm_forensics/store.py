@@ -388,19 +388,8 @@ class Store:
 
             yield add
 
-    def forced_rows(self, variant: str, benchmark: str) -> list[dict[str, Any]]:
-        """What was written for the model, one row per trace that is there; none where nothing was to be forced.
-
-        Raises StoreError for a damaged line; :meth:`forced` goes on without it.
-        """
-        found = self.forced(variant, benchmark)
-        if found.damaged:
-            line, why = found.damaged[0]
-            raise StoreError(f"{found.path}: line {line} is damaged ({why}); delete that line")
-        return [found.rows[key] for key in self.trace_keys(variant, benchmark) if key in found.rows]
-
     def forced(self, variant: str, benchmark: str) -> ForcedFile:
-        """The same with what cannot be read.
+        """What was written for the model, one row per response under a budget; none where nothing was to be forced.
 
         A response that a killed process had not stored is made again, so the last row of a key counts, and a line without an end
         is no damage: its response was not stored either.

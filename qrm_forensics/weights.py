@@ -28,6 +28,7 @@ INDEX = "model.safetensors.index.json"
 #: Everything beside the weights that a loader, a tokenizer or a lawyer reads.
 _SIDE_SUFFIXES = {".json", ".txt", ".model", ".jinja", ".tiktoken"}
 _SIDE_NAMES = ("LICENSE", "NOTICE")
+_WEIGHT_SUFFIXES = {".safetensors", ".bin", ".gguf"}
 _CHUNK = 1 << 22
 #: Element types as safetensors and torch call them, in the order of safetensors' own writer, which puts the last ones first in a file.
 _DTYPES = {
@@ -161,6 +162,12 @@ def _header(file: Path) -> Iterator[tuple[str, TensorEntry]]:
         yield name, entry
 
 
+def disk_bytes(folder: Path) -> int | None:
+    """Bytes of the files that hold the weights, in whatever format; None where there are none, or no such folder."""
+    files = folder.iterdir() if folder.is_dir() else ()
+    return sum(file.stat().st_size for file in files if file.suffix in _WEIGHT_SUFFIXES) or None
+
+
 def tensor_entries(file: Path) -> dict[str, TensorEntry]:
     """Where the tensors of one safetensors file lie, by name; raises InputError where the file is not whole."""
     return dict(_header(file))
@@ -239,8 +246,8 @@ def write_tensors(
                     stream.write(part)
             stream.flush()
             os.fsync(stream.fileno())
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(file)) from error
+    except OSError as error:  # a place in another file may be what is gone, which its own error says
+        raise OSError(error.errno, error.strerror, error.filename or str(file)) from error
 
 
 _CODES = {name: code for code, name in _DTYPES.items()}

@@ -19,13 +19,13 @@ from qrm_forensics.observing import Observer
 from qrm_forensics.pipeline.plan import Plan
 from qrm_forensics.records import ModelRef, Request, Variant
 from qrm_forensics.store import Store, hash_of
+from qrm_forensics.weights import disk_bytes
 
 #: The analysis, and its version: raised with every change that can alter a figure.
 ANALYSIS = "latency"
 VERSION = 1
 #: Tokens of the request that goes before.
 WARM_UP_TOKENS = 16
-_WEIGHTS = (".safetensors", ".bin", ".gguf")
 
 
 @runtime_checkable
@@ -92,21 +92,13 @@ def measure(plan: Plan, store: Store, variant: Variant, model: ModelRef, session
         )
         mine |= {
             "realization": model.realization if model.path else None,
-            "disk_bytes": disk_bytes(model),
+            "disk_bytes": disk_bytes(Path(model.path)) if model.path else None,
             "memory": session.memory() if isinstance(session, Weighs) else None,
             "engine": session.describe() if isinstance(session, Describes) else None,
         }
         store.write_analysis(ANALYSIS, kept, stamp)
         observer.advance()
     observer.end()
-
-
-def disk_bytes(model: ModelRef) -> int | None:
-    """Bytes of the files that hold the weights; None where the checkpoint is not a folder here."""
-    folder = Path(model.path)
-    if not model.path or not folder.is_dir():
-        return None
-    return sum(f.stat().st_size for f in folder.iterdir() if f.suffix in _WEIGHTS) or None
 
 
 def _stamp(plan: Plan) -> str:

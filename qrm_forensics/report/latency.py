@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,11 +10,10 @@ from qrm_forensics.errors import ForensicsError
 from qrm_forensics.recipes import Recipe
 from qrm_forensics.records import Variant
 from qrm_forensics.store import Store
-from qrm_forensics.weights import MANIFEST, read_json
+from qrm_forensics.weights import MANIFEST, disk_bytes, read_json
 
 #: The analysis of the run that holds them.
 ANALYSIS = "latency"
-WEIGHT_FILES = (".safetensors", ".bin", ".gguf")
 _RESPONSES = ["variant", "benchmark", "problem_id", "seconds", "tokens", "prompt_tokens", "finish"]
 _FOOTPRINT = ["variant", "realization", "disk_bytes", "weights_bytes", "peak_bytes", "peak_of"]
 
@@ -35,17 +33,12 @@ def footprint_table(store: Store) -> pd.DataFrame:
         {
             "variant": v,
             "realization": told.get("realization"),
-            "disk_bytes": told.get("disk_bytes") or _disk_bytes(store.checkpoint_dir(v)),
+            "disk_bytes": told.get("disk_bytes") or disk_bytes(store.checkpoint_dir(v)),
             **(told.get("memory") or {}),
         }
         for v, told in _told(store).items()
     ]
     return pd.DataFrame(rows, columns=_FOOTPRINT)
-
-
-def _disk_bytes(folder: Path) -> int | None:
-    """Bytes of the files that hold the weights; None where there is no checkpoint."""
-    return sum(f.stat().st_size for f in folder.glob("*") if f.suffix in WEIGHT_FILES) or None
 
 
 def backends(store: Store) -> str:
